@@ -1,0 +1,15 @@
+"""Fixtures that more than one test file uses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Clips and reference tracks that are not part of the repository."""
+    folder = Path(os.environ.get("SPECKTRACK_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared clips at {folder}; set SPECKTRACK_SHARED")
+    return folder
