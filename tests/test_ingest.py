@@ -19,7 +19,6 @@ LIMITS = LimitsConfig(max_streams=2)
 def message(seq: int, stream: str = "probe", side: int = 16) -> list[bytes]:
     pixels = np.full((side, side), seq % 256, np.uint8)
     frame = Frame(stream, seq, 0, "utc", pixels, Geometry(side, side))
-    )
     return [bytes(part) for part in encode_frame(frame)]
 
 
