@@ -96,6 +96,11 @@ class ContourSmoother:
         self._first = np.floor(edges[:-1]).astype(np.int64)
         self._last = np.ceil(edges[1:]).astype(np.int64)
 
+    @property
+    def point_ranges(self) -> list[tuple[int, int]]:
+        """First and last tracked point of each segment, both included."""
+        return [(int(a), int(b)) for a, b in zip(self._first, self._last, strict=True)]
+
     def smooth(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
         """The curve's points (M, 2), in the unit of `points` (N, 2).
 

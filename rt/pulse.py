@@ -1,0 +1,126 @@
+"""The beating of the image itself: what recent frames have in common, without any tracking.
+
+Small normalised copies of the frames are kept in a ring together with all their products (a Gram matrix, one new
+row a frame). From it come the similarity of neighbours (motion) and the strongest joint movements of the picture
+(principal components over time, slow trends such as breathing taken out), refreshed by one power iteration a frame.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.rt.cycle import Signal, trend_basis
+
+SIDE = 32  # area-averaging to this size removes most speckle noise and keeps sub-pixel motion as grey value
+COMPONENTS = 3
+NOISE_SHARE = 0.5  # of the least change ever seen in the ring
+MIN_ENERGY = 2e-6  # mean squared change of the normalised frames: below it the image stands still
+
+
+class Pulse:
+    """Ring of the last `capacity` frames at most `max_rate_hz` apart, in order of time through `order`."""
+
+    def __init__(self, capacity: int = 256, max_rate_hz: float = 66.0) -> None:
+        self._min_step_s = 0.9 / max_rate_hz
+        self._frames = np.zeros((capacity, SIDE * SIDE), np.float32)
+        self._gram = np.zeros((capacity, capacity), np.float32)
+        self._basis = np.zeros((capacity, COMPONENTS), np.float32)
+        self._strength = np.zeros(COMPONENTS, np.float32)
+        self._times = np.zeros(capacity)
+        self._extra = np.full((capacity, 2), np.nan)  # contour length, motion of the tracks in px/s
+        self._count = 0
+
+    def reset(self) -> None:
+        """Forget every frame."""
+        self._count = 0
+
+    @property
+    def newest_s(self) -> float:
+        """Time of the newest frame kept; -inf when empty."""
+        return float(self._times[(self._count - 1) % len(self._times)]) if self._count else -np.inf
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Slots of the ring, oldest first."""
+        size = len(self._times)
+        return np.arange(max(self._count - size, 0), self._count) % size
+
+    def update(
+        self, time_s: float, image: NDArray[np.uint8], contour_length: float | None, motion_px_s: float | None
+    ) -> bool:
+        """Take in one frame (H, W); False when it comes too soon after the last one kept to tell more."""
+        if time_s < self.newest_s + self._min_step_s:
+            return False
+        slot, last = self._count % len(self._times), (self._count - 1) % len(self._times)
+        self._frames[slot] = _small(image)
+        self._times[slot] = time_s
+        self._extra[slot] = [np.nan if v is None else v for v in (contour_length, motion_px_s)]
+        self._basis[slot] = self._basis[last] if self._count else 1.0
+        self._count += 1
+        used = min(self._count, len(self._times))
+        products = self._frames[:used] @ self._frames[slot]
+        self._gram[slot, :used] = products
+        self._gram[:used, slot] = products
+        self._refine(used)
+        return True
+
+    def _refine(self, used: int) -> None:
+        """One step of the power iteration for the strongest movements among the frames in use."""
+        if used < 12:
+            self._basis[:used] = np.random.default_rng(used).normal(size=(used, COMPONENTS))
+            return
+        trend = trend_basis(self._times[:used]).astype(np.float32)
+        q = self._basis[:used]
+        q = self._gram[:used, :used] @ (q - trend @ (trend.T @ q))
+        q, size = np.linalg.qr(q - trend @ (trend.T @ q))
+        self._basis[:used] = q * np.sign(np.diag(size))  # the sign must not change from frame to frame
+        self._strength[:] = np.sqrt(np.abs(np.diag(size)))
+
+    @property
+    def times(self) -> Signal:
+        """Times of the frames kept (T,), s, oldest first."""
+        return self._times[self.order]
+
+    @property
+    def components(self) -> Signal:
+        """Strongest movements of the picture (T, 3), strongest first, sign unknown, without slow trends."""
+        return (self._basis[self.order] * self._strength).astype(np.float64)
+
+    @property
+    def lengths(self) -> Signal:
+        """Contour lengths given with the frames (T,); NaN where there was none."""
+        return self._extra[self.order, 0]
+
+    @property
+    def is_still(self) -> bool:
+        """True while the picture does not change: a frozen or a dead image has no beat."""
+        used = min(self._count, len(self._times))
+        return used < 8 or float((self._strength**2).sum()) / used < MIN_ENERGY
+
+    @property
+    def motion_energy(self) -> Signal:
+        """Squared motion since the frame before (T,), any unit: of the tracks where all are given, else of the image.
+
+        The image's is the dissimilarity of neighbours per squared second, which is a squared distance.
+        """
+        order = self.order
+        tracks = self._extra[order, 1]
+        if np.isfinite(tracks[len(tracks) // 2 :]).mean() > 0.8:
+            return tracks**2
+        energy = np.full(len(order), np.nan)
+        step = np.maximum(np.diff(self._times[order]), 1e-3)
+        likeness = self._gram[order[1:], order[:-1]].astype(np.float64)
+        energy[1:] = np.maximum(1.0 - likeness, 0.0) / step**2
+        # Part of the change is decorrelation and noise, which a heart at rest shows too.
+        return energy - NOISE_SHARE * np.nanmin(energy) if len(order) > 1 else energy
+
+
+def _small(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Image (H, W) area-averaged to SIDE x SIDE, zero mean and unit norm, so that gain does not count; flattened."""
+    half = cv2.resize(image, (4 * SIDE, 4 * SIDE), interpolation=cv2.INTER_AREA)
+    # The last step in float32: rounding to whole grey values would hide slow motion.
+    small = cv2.resize(half.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
+    small -= small.mean()
+    norm = float(np.linalg.norm(small))
+    result: NDArray[np.float32] = small / norm if norm > 1e-3 else np.zeros_like(small)
+    return result
