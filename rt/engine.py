@@ -1,0 +1,119 @@
+"""Engines: a loaded model behind one small protocol, chosen from an explicit table and imported lazily.
+
+An engine turns an image into features, features into templates, and templates plus features into evidence of where
+each template lies. It remembers nothing about the stream: window, anchors and prior belong to the session.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.rt.config import ModelConfig
+from specktrack.rt.errors import EngineError
+from specktrack.rt.geometry import FloatArray
+from specktrack.rt.manifest import find_model
+
+logger = logging.getLogger(__name__)
+
+Features = Any  # opaque to the session: whatever `encode` returns, valid as long as it is referenced
+Template = Any  # opaque: what `templates` returns for N points
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where the points are expected: a Gaussian per point, engine pixels."""
+
+    centre: FloatArray  # (N, 2)
+    sigma: FloatArray  # (N,)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A template and how much its evidence counts."""
+
+    template: Template
+    weight: FloatArray  # (N,); 0 leaves a point out
+    is_anchor: bool  # anchors alone decide the confidence
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Positions under the product of all factors."""
+
+    points: FloatArray  # (N, 2) engine pixels
+    sigma: FloatArray  # (N,) standard deviation of the position, engine pixels
+    confidence: FloatArray  # (N,) 0..1
+
+
+class Engine(Protocol):
+    """A loaded model that matches frame by frame. Used from one thread; `close` frees the device."""
+
+    name: str  # of the engine: onnxruntime, block, ...
+    model: str  # of the model: specknet-s, block, ...
+    input_size: tuple[int, int]  # height, width of the image `encode` takes
+    uses_flow: bool  # whether the prior follows optical flow; else it stays at the last position
+    anchor_weight: float  # of the evidence of anchor templates
+    recent_weights: dict[int, float]  # frames back -> weight of the evidence of that frame's template
+
+    def encode(self, image: NDArray[np.uint8]) -> Features:
+        """Image (H, W) uint8 grey of `input_size` becomes features for matching."""
+        ...
+
+    def templates(self, features: Features, points: FloatArray) -> Template:
+        """What the points (N, 2), engine pixels, look like in the frame of these features."""
+        ...
+
+    def match(self, features: Features, factors: Sequence[Factor], prior: Prior) -> Matched:
+        """Find each point in the frame of `features`.
+
+        factors  templates and their weights, anchors first
+        prior    one more factor of the product; nothing is searched outside its reach
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+class EngineLoader(Protocol):
+    """Opens one kind of engine for the configured model; raises EngineError."""
+
+    def __call__(self, config: ModelConfig) -> Engine: ...
+
+
+def _load_block(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_block import BlockEngine
+
+    return BlockEngine()
+
+
+def _load_onnxruntime(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_ort import OrtEngine
+
+    return OrtEngine(find_model(config.name), config.threads)
+
+
+LOADERS: dict[str, EngineLoader] = {"onnxruntime": _load_onnxruntime, "block": _load_block}
+EXTRAS = {"onnxruntime": "", "tensorrt": "[trt]", "torch": "[train]", "openvino": "[openvino]"}
+
+
+def open_engine(config: ModelConfig) -> Engine:
+    """The engine for the configured model; `auto` takes the first that can run it. Raises EngineError."""
+    kind = config.engine
+    if config.name == "block" or kind == "block":
+        kind = "block"
+    elif kind == "auto":
+        kind = "onnxruntime"
+    if kind not in LOADERS:
+        raise EngineError(f"engine {kind}: not in this version; available are auto, {', '.join(LOADERS)}")
+    try:
+        engine = LOADERS[kind](config)
+    except ImportError as error:
+        raise EngineError(f"engine {kind}: {error}; install it with pip install specktrack{EXTRAS[kind]}") from error
+    logger.info("engine %s runs %s (asked for %s)", engine.name, engine.model, config.engine)
+    return engine

@@ -1,0 +1,117 @@
+"""The card beside a model file: what it is, how to feed it, how it was checked."""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from specktrack.rt.errors import EngineError
+from specktrack.rt.settings import Section
+
+NOTICE = "Research use only. Not a medical device."
+
+
+class Parity(Section):
+    """Agreement with the network the file was exported from."""
+
+    against: str
+    max_feature_error: float
+    max_px: float
+
+
+class Training(Section):
+    """Where the weights come from."""
+
+    data: str
+    seed: int
+    steps: int
+
+
+class Manifest(Section):
+    """Everything the runtime needs to know of a model file; stored as JSON beside it."""
+
+    format: Literal[1] = 1
+    model: str
+    file: str
+    sha256: str
+    opset: int
+    precision: Literal["fp32", "fp16"]
+    input_name: str = "image"  # (1, 1, H, W) float32 in [0, 1]
+    input_size: tuple[int, int]  # height, width it is meant for
+    input_multiple: int = 8
+    outputs: tuple[str, str, str] = ("fine", "middle", "coarse")  # (H / s, W / s, C), unit length
+    strides: tuple[int, int, int] = (2, 4, 8)
+    channels: tuple[int, int, int]
+    similarity: Literal["half_shifted_cosine"] = "half_shifted_cosine"  # (1 + c) / 2
+    gamma: float = Field(gt=0)
+    anchor_weight: float = Field(ge=0)  # of the anchor templates' evidence
+    recent_weights: dict[int, float]  # frames back -> weight of that template's evidence
+    versions: dict[str, str]
+    parity: Parity | None = None
+    training: Training | None = None
+    licence: str = "Apache-2.0"
+    method: str = "arXiv 2507.10127, independent implementation; figures are not the paper's"
+    notice: str = NOTICE
+
+
+def manifest_path(model: Path) -> Path:
+    """`specknet-s.onnx` has its card in `specknet-s.json`."""
+    return model.with_suffix(".json")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal text."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_manifest(model: Path) -> Manifest:
+    """Read the card of a model file and check that it belongs to it; raises EngineError."""
+    card = manifest_path(model)
+    if not model.is_file():
+        raise EngineError(f"{model}: no such model file; give a shipped name ({', '.join(shipped_models())}) or a path")
+    if not card.is_file():
+        raise EngineError(f"{model}: its manifest {card.name} is missing; export the model again with export-trt")
+    try:
+        manifest = Manifest.model_validate_json(card.read_text(encoding="utf-8"), strict=False)
+    except (ValidationError, ValueError) as error:
+        raise EngineError(
+            f"{card}: not a valid manifest ({str(error).splitlines()[0]}); export the model again"
+        ) from error
+    found = file_sha256(model)
+    if found != manifest.sha256:
+        raise EngineError(
+            f"{model}: sha256 {found[:12]}... differs from its manifest's {manifest.sha256[:12]}...; "
+            "the file was changed or only half copied: export or copy it again"
+        )
+    return manifest
+
+
+def save_manifest(manifest: Manifest, model: Path) -> None:
+    """Write the card beside a model file."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1)
+    manifest_path(model).write_text(text + "\n", encoding="utf-8")
+
+
+def shipped_folder() -> Path:
+    """Where the models that come with the package lie."""
+    return Path(str(resources.files("specktrack.rt"))) / "models"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.stem for path in shipped_folder().glob("*.onnx"))
+
+
+def find_model(name: str) -> Path:
+    """A shipped name or a path becomes the path of the model file; raises EngineError."""
+    shipped = shipped_folder() / f"{name}.onnx"
+    if shipped.is_file():
+        return shipped
+    if not name.endswith((".onnx", ".plan", ".engine")):
+        raise EngineError(
+            f"model {name}: not shipped; known are {', '.join([*shipped_models(), 'block'])}, or give a file"
+        )
+    return Path(name)

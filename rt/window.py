@@ -1,0 +1,64 @@
+"""The rolling window: the last frames with what was computed from them, so the past can be matched again for free."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.rt.geometry import FloatArray
+
+
+@dataclass
+class WindowEntry:
+    """One frame of the window."""
+
+    seq: int
+    time_s: float
+    image: NDArray[np.uint8]  # (h, w) as the engine saw it
+    features: Any  # of the engine
+    points: FloatArray | None = None  # (N, 2) engine pixels where the points were found; None before there were any
+
+
+class RollingWindow:
+    """The last `capacity` frames, newest last; a ring that never moves what it holds."""
+
+    def __init__(self, capacity: int) -> None:
+        self._ring: list[WindowEntry | None] = [None] * capacity
+        self._written = 0
+
+    def __len__(self) -> int:
+        return min(self._written, len(self._ring))
+
+    def push(self, entry: WindowEntry) -> None:
+        """Add the newest frame; the oldest leaves when the window is full."""
+        self._ring[self._written % len(self._ring)] = entry
+        self._written += 1
+
+    def back(self, steps: int) -> WindowEntry:
+        """The frame `steps` before the newest (0: the newest); raises IndexError outside the window."""
+        if not 0 <= steps < len(self):
+            raise IndexError(f"{steps} frames back, but the window holds {len(self)}")
+        entry = self._ring[(self._written - 1 - steps) % len(self._ring)]
+        assert entry is not None
+        return entry
+
+    def steps_to(self, seq: int) -> int | None:
+        """How many frames back `seq` lies; None when it is not, or no longer, in the window."""
+        for steps in range(len(self)):
+            found = self.back(steps).seq
+            if found == seq:
+                return steps
+            if found < seq:
+                return None
+        return None
+
+    def forget_points(self) -> None:
+        """The points changed: positions of earlier frames no longer belong to them."""
+        for steps in range(len(self)):
+            self.back(steps).points = None
+
+    def clear(self) -> None:
+        """Empty the window."""
+        self._ring = [None] * len(self._ring)
+        self._written = 0

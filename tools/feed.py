@@ -1,0 +1,151 @@
+"""`rt-feed`: plays a clip or a phantom into `rt-serve` as a scanner would, frame by frame, exactly on time."""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from specktrack.rt import console
+from specktrack.rt.errors import InputError
+from specktrack.rt.frame import Frame
+from specktrack.rt.frame_index import burn_index
+from specktrack.tools.pacing import Pacer
+from specktrack.tools.sender import FrameSender
+from specktrack.tools.source import Pixels, Source, choose_frames, open_source, play
+
+_USUAL_RATE_HZ = 50.0
+_SHOW_EVERY_NS = 250_000_000
+_STREAM_NAME = r"[A-Za-z0-9._-]{1,64}"
+
+app = console.new_app()
+
+
+@dataclass
+class Tally:
+    """How the feed is doing."""
+
+    sent: int = 0
+    dropped: int = 0  # made, but nobody took them
+    elapsed_s: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        made = self.sent + self.dropped
+        rate_hz = (made - 1) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        return f"sent {self.sent}  dropped {self.dropped}  {rate_hz:.2f} frames/s"
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source on its way into one stream."""
+
+    source: Source
+    sender: FrameSender
+    stream: str
+    frame_rate_hz: float
+    is_burnt: bool
+    pacer: Pacer
+    tally: Tally
+
+    def send(self, pictures: Iterator[Pixels]) -> Iterator[int]:
+        """Send each picture at its deadline; yields its frame number afterwards, also when it was dropped.
+
+        Numbers and times go on when the source loops: the receiver sees one unbroken stream.
+        """
+        first_ns: int | None = None
+        for seq, pixels in enumerate(pictures):
+            marked = burn_index(pixels, seq) if self.is_burnt else pixels
+            t_ns = self.pacer.next()
+            first_ns = time.monotonic_ns() if first_ns is None else first_ns
+            frame = Frame(self.stream, seq, t_ns, "monotonic", marked, self.source.geometry, self.frame_rate_hz)
+            if self.sender.send(frame):
+                self.tally.sent += 1
+            else:
+                self.tally.dropped += 1
+            self.tally.elapsed_s = (time.monotonic_ns() - first_ns) * 1e-9
+            yield seq
+
+
+@app.command()
+def feed(
+    source: Annotated[str, typer.Argument(help="Video, .npz, .npy, or phantom:a4c?hr=70&seed=1.")],
+    to: Annotated[str, typer.Option(help="Where rt-serve takes frames.")] = "tcp://127.0.0.1:5555",
+    stream: Annotated[str, typer.Option(help="Name of the stream.")] = "a4c",
+    fps: Annotated[float | None, typer.Option(help="Frames per second; default: as the source says.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+    loop_frames: Annotated[str | None, typer.Option(help="Only frames A:B, both included.", metavar="A:B")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
+    mm_per_px: Annotated[float | None, typer.Option(min=1e-4, help="Pixel size.")] = None,
+    tee: Annotated[str | None, typer.Option(help="Also publish the frames here, for rt-view.", metavar="URL")] = None,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for rt-serve first.")] = 10.0,
+    burn: Annotated[bool, typer.Option("--burn-index", help="Write the frame number into the picture.")] = False,
+) -> None:
+    """Play a clip into rt-serve as a scanner would. Research use only; not a medical device."""
+    if not re.fullmatch(_STREAM_NAME, stream):
+        raise InputError(f"--stream {stream}: use 1 to 64 letters, digits, dots, dashes or underscores")
+    if fps is not None and not 0 < fps <= 10_000:
+        raise InputError(f"--fps {fps}: expected frames per second above 0, for example 50")
+    screen = Console(stderr=True)
+    with screen.status("opening") as status:
+        opened = open_source(source, lambda done, total: status.update(f"making the phantom, frame {done} of {total}"))
+    if loop_frames is not None:
+        opened = choose_frames(opened, loop_frames)
+    if mm_per_px is not None:
+        opened = replace(opened, geometry=replace(opened.geometry, mm_per_px=(mm_per_px, mm_per_px)))
+    rate_hz = fps or opened.frame_rate_hz or _USUAL_RATE_HZ
+    pictures = islice(play(opened, loop or opened.is_endless), count)
+    with FrameSender(to, tee) as sender:
+        if wait and not sender.has_receiver(round(1000 * wait)):
+            screen.print(f"nobody takes frames at {to} yet; frames are dropped until rt-serve runs there")
+        _run(Feed(opened, sender, stream, rate_hz, burn, Pacer(rate_hz), Tally()), pictures, screen)
+
+
+def _run(feed: Feed, pictures: Iterator[Pixels], screen: Console) -> None:
+    """Until the pictures or the user's patience end; Ctrl-C is the usual way to stop a feed, not a failure."""
+    name, tally, pacer = feed.source.name, feed.tally, feed.pacer
+    with Progress(TextColumn("{task.description}"), console=screen, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("")
+        shown_ns = 0
+        try:
+            for _ in feed.send(pictures):
+                if time.monotonic_ns() - shown_ns > _SHOW_EVERY_NS:
+                    shown_ns = time.monotonic_ns()
+                    progress.update(task, description=f"{name} -> {feed.stream}: {tally.words}")
+                    progress.refresh()
+        except KeyboardInterrupt:
+            pass
+    if tally.dropped and not tally.sent:
+        screen.print("no frame was taken: is rt-serve running, and is --to its frames address?")
+    print(
+        f"{name}: {tally.words} over {tally.elapsed_s:.1f} s, at most {pacer.worst_late_ns * 1e-6:.1f} ms late", end=""
+    )
+    print(f", schedule restarted {pacer.restarts} times" if pacer.restarts else "")
+
+
+def _stop_like_ctrl_c() -> None:
+    """SIGTERM ends the feed with its summary, like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)  # a shell starts background jobs with SIGINT ignored
+
+
+def main() -> None:
+    """rt-feed."""
+    _stop_like_ctrl_c()
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Where `rt-feed` takes its frames from: clips, and phantoms made on the spot."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.rt.clip import open_clip
+from specktrack.rt.errors import InputError
+from specktrack.rt.geometry import Geometry
+
+Pixels = NDArray[np.uint8]  # (H, W)
+
+_CACHE_BYTES = 512 << 20  # a clip that loops is decoded once if it fits
+_PHANTOM_RATE_HZ = 55.0
+_PHANTOM_DEFAULTS = {"hr": 70.0, "seed": 1.0, "size": 256.0, "beats": 2.0}
+_PHANTOM_LIMITS = {"hr": (35, 180), "seed": (0, 2**31), "size": (64, 1024), "beats": (1, 60)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames to send."""
+
+    name: str
+    geometry: Geometry
+    frame_rate_hz: float | None
+    frame_count: int
+    frames: Callable[[], Iterator[Pixels]]  # one pass, oldest first
+    is_endless: bool = False  # loops without being asked
+
+
+def open_source(text: str, prepare: Callable[[int, int], None] = lambda done, total: None) -> Source:
+    """Open what the user named; `prepare` hears of the progress of slow preparations (done, total).
+
+    Raises InputError for a source that is not there or not yet supported.
+    """
+    if text.startswith("phantom:"):
+        return _phantom(text, prepare)
+    _refuse_unsupported(text)
+    clip = open_clip(text)
+    return Source(clip.source.name, clip.geometry, clip.frame_rate_hz, clip.frame_count, clip.frames)
+
+
+def _refuse_unsupported(text: str) -> None:
+    kinds = {
+        r"igtl://": "OpenIGTLink sources are",
+        r".*\.(dcm|dicom|ima)$": "DICOM files are",
+        r".*\.(rec|speckrec)$": "recordings are",
+    }
+    for pattern, words in kinds.items():
+        if re.match(pattern, text, re.IGNORECASE):
+            raise InputError(f"{text}: {words} not yet supported; give a video, an .npz or .npy clip, or phantom:a4c")
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+        raise InputError(f"{text}: unknown kind of source; give a file, or phantom:a4c?hr=70&seed=1")
+
+
+def choose_frames(source: Source, text: str) -> Source:
+    """The part A:B of a source, both ends included; a clip whose last frame repeats the first loops as 0:T-2."""
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise InputError(f"--loop-frames {text}: expected FIRST:LAST, both included, for example 0:43")
+    first, last = int(match[1]), int(match[2])
+    if last >= source.frame_count:
+        raise InputError(f"--loop-frames {text}: {source.name} has frames 0..{source.frame_count - 1}")
+
+    def chosen() -> Iterator[Pixels]:
+        for k, pixels in enumerate(source.frames()):
+            if k > last:
+                return
+            if k >= first:
+                yield pixels
+
+    return Source(source.name, source.geometry, source.frame_rate_hz, last - first + 1, chosen, source.is_endless)
+
+
+def play(source: Source, is_looped: bool) -> Iterator[Pixels]:
+    """The frames once, or again and again; a looped clip is kept in memory where it fits."""
+    if not is_looped:
+        yield from source.frames()
+        return
+    size = source.geometry.height_px * source.geometry.width_px
+    kept: list[Pixels] | None = []
+    for pixels in source.frames():
+        if kept is not None and (len(kept) + 1) * size <= _CACHE_BYTES:
+            kept.append(pixels)
+        else:
+            kept = None
+        yield pixels
+    while True:
+        yield from kept if kept is not None else source.frames()
+
+
+def _phantom(text: str, prepare: Callable[[int, int], None]) -> Source:
+    view, values = _phantom_options(text)
+    if view != "a4c":
+        raise InputError(f"{text}: there is no phantom '{view}'; use phantom:a4c?hr=70&seed=1")
+    try:
+        from specktrack.training.phantom import Phantom, standard_spec
+    except ImportError as error:
+        raise InputError(
+            f"{text}: phantoms need PyTorch; install it with: pip install 'specktrack[train]', or feed a clip"
+        ) from error
+    # a whole number of frames a beat, so that the film loops without a jump
+    frames_a_beat = round(60.0 * _PHANTOM_RATE_HZ / values["hr"])
+    beats, size = int(values["beats"]), int(values["size"])
+    spec = standard_spec(60.0 * _PHANTOM_RATE_HZ / frames_a_beat, int(values["seed"]), beats * 2.0 + 2.0, size)
+    still = replace(spec.heart.motion, breathing=0.0, probe_drift=0.0)  # neither fits a loop of whole beats
+    phantom = Phantom(replace(spec, heart=replace(spec.heart, motion=still)))
+    rendered: list[Pixels] = []
+    for k in range(frames_a_beat * beats):
+        prepare(k, frames_a_beat * beats)
+        rendered.append(phantom.frame(k))
+    scale = float(spec.imaging.mm_per_px)
+    geometry = Geometry(size, size, (scale, scale))
+    rate_hz = float(spec.frame_rate_hz)
+    return Source(text, geometry, rate_hz, len(rendered), lambda: iter(rendered), is_endless=True)
+
+
+def _phantom_options(text: str) -> tuple[str, dict[str, float]]:
+    view, _, query = text.removeprefix("phantom:").partition("?")
+    values = dict(_PHANTOM_DEFAULTS)
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in values:
+            raise InputError(f"{text}: unknown option '{key}'; a phantom has {', '.join(values)}")
+        low, high = _PHANTOM_LIMITS[key]
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            raise InputError(f"{text}: {key}={value} is not possible; expected a number from {low} to {high}")
+        values[key] = number
+    return view, values
