@@ -1,9 +1,12 @@
 """Fixtures that more than one test file uses."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests; the repository root stays off
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,190 @@
+"""The daemon's lifetime: build, warm up, bind, serve frame after frame, stop on request.
+
+Two threads: ingest owns the frames socket, the thread that calls `run` owns everything else, sessions included, so
+nothing needs a lock. Requests of clients are answered between two frames, and also when no frames arrive.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import zmq
+
+from specktrack.rt.config import DaemonConfig
+from specktrack.rt.control import Commands, Control
+from specktrack.rt.engine import Engine
+from specktrack.rt.ingest import Ingest, Received
+from specktrack.rt.publisher import Publisher
+from specktrack.rt.stream import ServerFacts, Stream
+from specktrack.rt.update import Update
+from specktrack.rt.wake import Wake
+from specktrack.rt.warmup import warm_up
+from specktrack.rt.wire import StatusHeader, encode_beat, encode_status, encode_track
+
+log = logging.getLogger(__name__)
+
+TICK_MS = 50  # how often silence is judged when nothing arrives
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the three sockets really are."""
+
+    frames: str
+    results: str
+    control: str
+
+
+class Daemon:
+    """Serves all streams with one engine. Call `bind`, then `run`; `stop` may be called from anywhere."""
+
+    def __init__(self, config: DaemonConfig, engine: Engine) -> None:
+        self.config = config
+        self.facts = ServerFacts(engine.model, engine.name, version("specktrack"))
+        self.streams: dict[str, Stream] = {}
+        self._engine = engine
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._stop = Wake()
+        self._is_stopping = False
+        self._ingest = Ingest(self._context, config.frames, config.limits)
+        self._publisher = Publisher(self._context, config.results)
+        self._control = Control(self._context, config.control.endpoint, Commands(self))
+        self._ready_s = time.monotonic()
+        self._status_due_s: dict[str, float] = {}
+        self._status_said: dict[str, object] = {}
+
+    def bind(self) -> Endpoints:
+        """Warm the engine up, then open the sockets; raises ConfigError for an endpoint that cannot be used."""
+        try:
+            warm_up(self._engine, self.config.session)
+            endpoints = Endpoints(self._ingest.bind(), self._publisher.bind(), self._control.bind())
+        except BaseException:
+            self._close()
+            raise
+        self._ready_s = time.monotonic()
+        return endpoints
+
+    def run(self) -> None:
+        """Serve until `stop`; what still waits in the queue is tracked before the sockets close."""
+        try:
+            self._ingest.start()
+            self._serve()
+            self._ingest.stop()
+            self._drain()
+        finally:
+            self._close()
+        self._log_summary()
+
+    def stop(self) -> None:
+        """End `run` soon; safe from any thread and from a signal handler."""
+        self._is_stopping = True
+        self._stop.ring()
+
+    def uptime_s(self) -> float:
+        """Seconds since the sockets were open."""
+        return time.monotonic() - self._ready_s
+
+    def status_of(self, stream: Stream) -> StatusHeader:
+        """What `status/<stream>` says now."""
+        intake = self._ingest.intake
+        n_invalid = intake.n_invalid + self._control.n_invalid
+        return stream.status(self.facts, intake.counts(stream.name), n_invalid, self.uptime_s())
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._control.socket, zmq.POLLIN)
+        poller.register(self._ingest.ready.fileno(), zmq.POLLIN)
+        poller.register(self._stop.fileno(), zmq.POLLIN)
+        is_busy = False  # more frames may wait: look at the other sockets, but do not rest
+        while not self._is_stopping:
+            poller.poll(0 if is_busy else TICK_MS)
+            self._ingest.ready.clear()
+            if self._ingest.error is not None:
+                raise self._ingest.error
+            self._control.answer_waiting(time.monotonic())
+            received = self._ingest.intake.take()
+            is_busy = received is not None
+            if received is not None:
+                self._track(received)
+            self._tick(time.monotonic())
+
+    def _drain(self) -> None:
+        while (received := self._ingest.intake.take()) is not None:
+            self._track(received)
+        self._tick(time.monotonic())
+
+    def _track(self, received: Received) -> None:
+        """One frame from the queue to the wire."""
+        name = received.frame.stream
+        stream = self.streams.get(name) or self._open(name)
+        counts = self._ingest.intake.counts(name)
+        started_s = time.monotonic()
+        update = stream.track(received, counts)
+        if update is None:
+            return
+        now_s = time.monotonic()
+        latency_ms = {
+            "queue": 1000.0 * (started_s - received.t_recv_s),
+            **update.stage_ms,
+            "total": 1000.0 * (now_s - received.t_recv_s),
+        }
+        self._publisher.send(
+            encode_track(
+                name,
+                update,
+                state=stream.state,
+                counts=counts,
+                latency_ms=latency_ms,
+                t_pub_ns=time.monotonic_ns(),
+            )
+        )
+        stream.published(update.seq, latency_ms)
+        self._publish_beats(name, update)
+
+    def _open(self, name: str) -> Stream:
+        """A stream begins with its first frame; ingest has already held max_streams."""
+        log.info("stream %s: first frame", name)
+        stream = self.streams[name] = Stream(name, self.config, self._engine)
+        return stream
+
+    def _publish_beats(self, name: str, update: Update) -> None:
+        for beat in update.beats:
+            self._publisher.send(encode_beat(name, update.clock, beat, update.groups))
+
+    def _tick(self, now_s: float) -> None:
+        """Status of each stream, once per interval and at every change."""
+        for name, stream in self.streams.items():
+            stream.tick(now_s)
+            said, key = self._status_said.get(name), stream.change_key()
+            if key == said and now_s < self._status_due_s[name]:
+                continue
+            status = self.status_of(stream)
+            if key != said:
+                log.info("stream %s: %s %s", name, status.state, f"({status.message})" if status.message else "")
+            self._publisher.send(encode_status(status))
+            self._status_said[name] = key
+            self._status_due_s[name] = now_s + self.config.health.status_interval_s
+
+    def _log_summary(self) -> None:
+        for name, stream in self.streams.items():
+            counts, latency = self._ingest.intake.counts(name), stream.latency.summary()
+            log.info(
+                "stream %s: %d frames in, %d out, %d dropped, %d gaps; latency p50 %s",
+                name,
+                counts.frames_in,
+                stream.frames_out,
+                counts.dropped,
+                counts.gaps,
+                f"{latency.p50_ms:.1f} p99 {latency.p99_ms:.1f} max {latency.max_ms:.1f} ms (frame {latency.max_seq})"
+                if latency
+                else "unknown",
+            )
+        log.info("stopped after %.0f s; %d invalid messages", self.uptime_s(), self._ingest.intake.n_invalid)
+
+    def _close(self) -> None:
+        self._ingest.close()
+        self._publisher.close()
+        self._control.close()
+        self._context.term()  # waits at most for the linger of the results and replies
+        self._stop.close()

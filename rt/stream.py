@@ -1,0 +1,133 @@
+"""One stream inside the daemon: its session, its health and its figures. Times are given by the daemon."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from specktrack.rt.config import DaemonConfig
+from specktrack.rt.engine import Engine
+from specktrack.rt.errors import SpeckError
+from specktrack.rt.frame import Frame
+from specktrack.rt.health import Health, is_same_image
+from specktrack.rt.ingest import LOG_INTERVAL_S, Complaint, Received
+from specktrack.rt.latency import LatencyMeter, LatencySummary, RateMeter
+from specktrack.rt.session import Session
+from specktrack.rt.update import Update
+from specktrack.rt.wire import LatencyHeader, State, StatusHeader, StreamCounts
+
+log = logging.getLogger(__name__)
+
+EVENT_S = 10.0  # how long a status speaks of something that happened once
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What every status says about the server, beside the stream."""
+
+    model: str
+    engine: str
+    version: str
+
+
+class Stream:
+    """Follows one probe or view from its first frame on."""
+
+    def __init__(self, name: str, config: DaemonConfig, engine: Engine) -> None:
+        self.name = name
+        self.session = Session(name, config.session, engine)
+        self.health = Health(config.health)
+        self.latency = LatencyMeter()
+        self.frames_out = 0
+        self.newest: Frame | None = None
+        self._stalled_after_s = config.health.stalled_after_ms / 1000.0
+        self._rate = RateMeter()
+        self._last_recv_s = -np.inf
+        self._event = ""
+        self._event_s = -np.inf
+        self._complaint = Complaint(LOG_INTERVAL_S)
+
+    @property
+    def state(self) -> State:
+        """Whether the stream is to be trusted now."""
+        return self.health.state
+
+    @property
+    def n_points(self) -> int:
+        """Points followed now, of all groups."""
+        return sum(group.count for group in self.session.groups)
+
+    def track(self, received: Received, counts: StreamCounts) -> Update | None:
+        """Follow the points into a new frame; None when the session could not use it, which the status then says."""
+        frame, time_s = received.frame, received.t_recv_s
+        if time_s - self._last_recv_s > self._stalled_after_s:
+            self._rate.reset()
+        self._rate.update(time_s)
+        self._last_recv_s = time_s
+        is_identical = self.newest is not None and is_same_image(frame, self.newest)
+        self.newest = frame
+        try:
+            update = self.session.update(frame)
+        except SpeckError as error:
+            self._complaint.say(time_s, "%s: frame %d: %s", self.name, frame.seq, error)
+            self.say(time_s, str(error))
+            return None
+        if update.is_new_epoch or update.message:
+            self.say(time_s, update.message or "new epoch: the points were lost; set them again")
+        self.health.update(
+            time_s,
+            is_frozen=frame.is_frozen,
+            is_identical=is_identical,
+            n_points=len(update.points),
+            n_lost=int(np.count_nonzero(update.points[:, 2] <= 0.0)),
+            n_missed=counts.dropped + counts.gaps,
+        )
+        return update
+
+    def published(self, seq: int, latency_ms: Mapping[str, float]) -> None:
+        """Remember what a published frame took."""
+        self.frames_out += 1
+        self.latency.update(seq, latency_ms)
+
+    def tick(self, time_s: float) -> None:
+        """Let time pass without a frame."""
+        self.health.tick(time_s)
+        if time_s - self._event_s > EVENT_S:
+            self._event = ""
+
+    def say(self, time_s: float, event: str) -> None:
+        """Put something that happened into the status for a while."""
+        self._event, self._event_s = event, time_s
+
+    def change_key(self) -> tuple[State, int, str]:
+        """What makes a new status worth publishing at once."""
+        return self.state, self.n_points, self._event
+
+    def status(self, facts: ServerFacts, counts: StreamCounts, n_invalid: int, uptime_s: float) -> StatusHeader:
+        """How the stream fares, as clients see it."""
+        return StatusHeader(
+            stream=self.name,
+            state=self.state,
+            model=facts.model,
+            engine=facts.engine,
+            frames_in=counts.frames_in,
+            frames_out=self.frames_out,
+            dropped=counts.dropped,
+            gaps=counts.gaps,
+            invalid=n_invalid,
+            frame_rate_hz=None if self.health.is_silent else self._rate.rate_hz,
+            latency_ms=_latency_header(self.latency.summary()),
+            points=self.n_points,
+            uptime_s=uptime_s,
+            version=facts.version,
+            message="; ".join(text for text in (self._event, self.health.why) if text),
+        )
+
+
+def _latency_header(summary: LatencySummary | None) -> LatencyHeader | None:
+    if summary is None:
+        return None
+    return LatencyHeader(
+        p50=summary.p50_ms, p95=summary.p95_ms, p99=summary.p99_ms, max=summary.max_ms, seq=summary.max_seq
+    )
