@@ -72,7 +72,7 @@ def _serve(settings: DaemonConfig) -> None:
     try:
         daemon = Daemon(settings, engine)
         endpoints = daemon.bind()
-        _stop_on_signal(daemon.stop)
+        stop_on_signal(daemon.stop)
         print(f"frames   {endpoints.frames} ({settings.frames.mode})")
         print(f"results  {endpoints.results}")
         print(f"control  {endpoints.control}")
@@ -83,7 +83,7 @@ def _serve(settings: DaemonConfig) -> None:
         engine.close()
 
 
-def _stop_on_signal(stop: Callable[[], None]) -> None:
+def stop_on_signal(stop: Callable[[], None]) -> None:
     """The first SIGTERM or SIGINT stops in order, the second one at once."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

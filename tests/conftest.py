@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # first calls compile; machines are shared
+settings.load_profile("house")
 
 sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests; the repository root stays off
 

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import pytest
 import zmq
 from protocol_client import Client, Header
 
+from specktrack.rt.cli import stop_on_signal
 from specktrack.rt.config import DaemonConfig, ModelConfig, load_config
 from specktrack.rt.daemon import Daemon
 from specktrack.rt.engine import open_engine
@@ -177,7 +179,7 @@ def test_a_new_image_size_loses_the_points_and_the_status_says_so(running: Runni
 
 
 def test_a_silence_is_stalled_without_being_asked() -> None:
-    running = Running("health.stalled_after_ms=60", "health.lost_after_s=0.3", "health.status_interval_s=100")
+    running = Running("health.stalled_after_ms=60", "health.lost_after_s=1.0", "health.status_interval_s=100")
     first_track(running.client)
     assert wait_for(running.client, "status", lambda header: header["state"] == "stalled")["frame_rate_hz"] is None
     wait_for(running.client, "status", lambda header: header["state"] == "lost")
@@ -233,3 +235,16 @@ import specktrack.rt.daemon
 import specktrack.rt.cli
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_the_first_signal_stops_in_order_and_the_second_is_left_to_the_system() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    calls: list[str] = []
+    try:
+        stop_on_signal(lambda: calls.append("stop"))
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == ["stop"]
+        assert all(signal.getsignal(number) is signal.SIG_DFL for number in before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
