@@ -89,7 +89,8 @@ class StrainPanel:
         if before is None or phase is None:
             return
         if phase.fraction < before.fraction - 0.5:
-            self._marks.append(_Mark(time_s, "ED"))
+            # a beat is noticed some frames after it began; its phase says how long ago that was
+            self._marks.append(_Mark(time_s - phase.fraction * 60.0 / phase.heart_rate_bpm, "ED"))
         if before.label == "systole" and phase.label == "early_filling":
             self._marks.append(_Mark(time_s, "ES"))
 

@@ -1,0 +1,202 @@
+"""`rt-track`: a recorded clip through the live session; writes tracks, strain, beats and an overlay video.
+
+tracks.npz   tracks float32 [N, T, 2] (x, y in clip pixels, NaN when lost), confidence float32 [N, T],
+             time_s [T], phase [T] (fraction from ED to ED, NaN while unknown), strain_percent [T], query_frame
+strain.csv   one row a frame: frame, time_s, phase, label, beat, zero_at (ed or query_frame), strain_percent,
+             segment_1_percent, ...; empty where unknown or rejected
+beats.json   the settled beats with their events, GLS and quality
+overlay.mp4  the clip with contour, points and strain on it
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from specktrack.rt import console
+from specktrack.rt.clip import Clip, open_clip
+from specktrack.rt.config import AnchorConfig, ModelConfig, SessionConfig
+from specktrack.rt.engine import open_engine
+from specktrack.rt.errors import InputError
+from specktrack.rt.headers import NOTICE
+from specktrack.rt.offline import TrackedClip, track_clip
+from specktrack.rt.overlay import Overlay, Scene
+from specktrack.rt.points import PointsFile, read_points
+from specktrack.rt.track_config import clip_with_scale, frame_rate, model_config
+from specktrack.rt.update import SettledBeat
+from specktrack.rt.video_out import VideoOut
+
+app = console.new_app()
+
+
+@app.command()
+def track(
+    clip: Annotated[Path, typer.Argument(help="Video, .npz or .npy clip.")],
+    points: Annotated[Path, typer.Option(help="Points file: what to track, drawn on one frame.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    model: Annotated[str, typer.Option(help="specknet-s, block, or a model file.")] = "specknet-s",
+    weights: Annotated[Path | None, typer.Option(help="Model file with other weights for --model.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, tensorrt, torch, onnxruntime or openvino.")] = "auto",
+    fps: Annotated[float | None, typer.Option(help="Frame rate, if the file does not know it.")] = None,
+    mm_per_px: Annotated[float | None, typer.Option(help="Pixel size, if the file does not know it.")] = None,
+    reanchor: Annotated[bool, typer.Option(help="Follow the diastasis from beat to beat.")] = True,
+    overlay: Annotated[bool, typer.Option(help="Write overlay.mp4.")] = True,
+) -> None:
+    """Track a recorded clip as if it were live. Research use only; not a medical device."""
+    opened = clip_with_scale(open_clip(clip), mm_per_px)
+    drawn = read_points(points, opened.geometry, opened.frame_count)
+    rate_hz = frame_rate(opened, fps)
+    settings = SessionConfig(anchor=AnchorConfig(enabled=reanchor))
+    tracked = _track(opened, drawn, model_config(model, engine, weights), settings, rate_hz)
+    _make_folder(out)
+    write_tracks(out / "tracks.npz", tracked)
+    write_strain(out / "strain.csv", tracked)
+    write_beats(out / "beats.json", tracked)
+    if overlay:
+        write_overlay(out / "overlay.mp4", opened, tracked, rate_hz)
+    _print_summary(opened, tracked, out, overlay)
+
+
+def _track(clip: Clip, drawn: PointsFile, model: ModelConfig, settings: SessionConfig, rate_hz: float) -> TrackedClip:
+    engine = open_engine(model)
+    try:
+        with _progress() as progress:
+            task = progress.add_task(f"tracking, {engine.model} on {engine.name}", total=clip.frame_count + drawn.frame)
+            return track_clip(clip, drawn, engine, settings, rate_hz, lambda: progress.advance(task))
+    finally:
+        engine.close()
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made a folder ({error.strerror}); choose another --out") from error
+
+
+def write_tracks(path: Path, tracked: TrackedClip) -> None:
+    """tracks.npz as the module says."""
+    by_point = tracked.points.transpose(1, 0, 2)
+    nan = float("nan")
+    np.savez_compressed(
+        path,
+        tracks=np.ascontiguousarray(by_point[..., :2], np.float32),
+        confidence=np.ascontiguousarray(by_point[..., 2], np.float32),
+        time_s=tracked.time_s,
+        phase=np.array([u.phase.fraction if u.phase else nan for u in tracked.updates]),
+        strain_percent=np.array([s.global_percent if s else nan for s in tracked.strain]),
+        query_frame=tracked.query_frame,
+    )
+
+
+def write_strain(path: Path, tracked: TrackedClip) -> None:
+    """strain.csv as the module says."""
+    n_segments = max((len(s.segments_percent) for s in tracked.strain if s), default=0)
+    head = ["frame", "time_s", "phase", "label", "beat", "zero_at", "strain_percent"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*head, *(f"segment_{i + 1}_percent" for i in range(n_segments))])
+        table.writerows(_strain_rows(tracked, n_segments))
+
+
+def _strain_rows(tracked: TrackedClip, n_segments: int) -> Iterator[list[Any]]:
+    for k, (update, strain) in enumerate(zip(tracked.updates, tracked.strain, strict=True)):
+        phase = update.phase
+        when = [k, f"{update.t_acq_ns * 1e-9:.4f}"]
+        where = [f"{phase.fraction:.4f}", phase.label, phase.beat] if phase else ["", "", ""]
+        if strain is None:
+            yield [*when, *where, "", *[""] * (1 + n_segments)]
+            continue
+        zero_at = "ed" if tracked.is_strain_from_ed else "query_frame"
+        values = [strain.global_percent, *strain.segments_percent]
+        yield [*when, *where, zero_at, *(f"{v:.3f}" if v is not None and np.isfinite(v) else "" for v in values)]
+
+
+def write_beats(path: Path, tracked: TrackedClip) -> None:
+    """beats.json as the module says; numbers that are not known are null."""
+    content = {"notice": NOTICE, "beats": [_beat(beat) for beat in tracked.beats]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _beat(beat: SettledBeat) -> dict[str, Any]:
+    events = {
+        "ed": beat.ed_index,
+        "es": beat.es_index,
+        "next_ed": beat.next_ed_index,
+        "diastasis": beat.diastasis_index,
+    }
+    return {
+        "beat": beat.beat,
+        **{f"{name}_frame": None if i is None else int(beat.seq[i]) for name, i in events.items()},
+        **{f"{name}_s": None if i is None else float(beat.t_acq_ns[i]) * 1e-9 for name, i in events.items()},
+        "heart_rate_bpm": beat.heart_rate_bpm,
+        "gls_percent": beat.gls_percent,
+        "peak_percent": beat.peak_percent,
+        "segments_percent": list(beat.segments_percent),
+        "strain_percent": [float(v) if np.isfinite(v) else None for v in beat.strain_percent],
+        "first_frame": int(beat.seq[0]),
+        "drift_percent": beat.drift_percent,
+        "mapse_mm": beat.mapse_mm,
+        "quality": list(beat.quality),
+        "accepted": beat.accepted,
+        "why": beat.why,
+    }
+
+
+def write_overlay(path: Path, clip: Clip, tracked: TrackedClip, rate_hz: float) -> None:
+    """overlay.mp4: a second pass over the clip, now that every frame has its points."""
+    drawing, gls = Overlay(clip.geometry), None
+    with VideoOut(path, drawing.size, rate_hz) as video, _progress() as progress:
+        for k, pixels in enumerate(progress.track(clip.frames(), total=len(tracked.updates), description="drawing")):
+            update = tracked.updates[k]
+            gls = next((beat.gls_percent for beat in reversed(update.beats)), gls)
+            scene = Scene(
+                update.seq,
+                update.t_acq_ns * 1e-9,
+                tracked.points[k],
+                tracked.groups,
+                "live",
+                update.phase,
+                tracked.strain[k],
+                gls_percent=gls,
+            )
+            video.write(drawing.update(pixels, scene))
+
+
+def _print_summary(clip: Clip, tracked: TrackedClip, out: Path, has_overlay: bool) -> None:
+    kept = np.isfinite(tracked.points[..., 0])
+    confidence = tracked.points[..., 2][kept]
+    table = Table(title=str(clip.source), show_header=False, title_justify="left")
+    table.add_row("frames", str(len(tracked.updates)))
+    table.add_row("points", str(tracked.points.shape[1]))
+    sure = f", mean confidence {confidence.mean():.2f}" if confidence.size else ""
+    table.add_row("points kept", f"{100 * kept.mean():.1f} %{sure}")
+    table.add_row("beats", f"{len(tracked.beats)}, {sum(beat.accepted for beat in tracked.beats)} accepted")
+    table.add_row("GLS", _gls(tracked))
+    table.add_row("results", f"tracks.npz, strain.csv, beats.json{', overlay.mp4' if has_overlay else ''} in {out}")
+    Console().print(table)
+    print(NOTICE)
+
+
+def _gls(tracked: TrackedClip) -> str:
+    """Median over the accepted beats; without any, what can honestly be said instead."""
+    values = [beat.gls_percent for beat in tracked.beats if beat.accepted and beat.gls_percent is not None]
+    if values:
+        return f"{np.median(values):.1f} % (median of {len(values)})"
+    known = [s.global_percent for s in tracked.strain if s and np.isfinite(s.global_percent)]
+    if not known:
+        return "none: no contour was drawn" if all(g.kind != "contour" for g in tracked.groups) else "none"
+    zero = "end-diastole" if tracked.is_strain_from_ed else f"frame {tracked.query_frame}"
+    return f"no accepted beat; lowest strain {min(known):.1f} % since {zero}"

@@ -1,0 +1,51 @@
+"""From the options of `rt-track` to checked settings."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from specktrack.rt.clip import Clip
+from specktrack.rt.config import ModelConfig
+from specktrack.rt.errors import InputError
+
+_USUAL_RATE_HZ = 50.0
+_MODEL_SUFFIXES = (".onnx", ".plan", ".engine")
+
+
+def clip_with_scale(clip: Clip, mm_per_px: float | None) -> Clip:
+    """The clip with the pixel size the user knows better than the file; raises InputError unless it is above 0."""
+    if mm_per_px is None:
+        return clip
+    if not 0 < mm_per_px < 100:
+        raise InputError(f"--mm-per-px {mm_per_px}: expected millimetres per pixel above 0, for example 0.3")
+    return replace(clip, geometry=replace(clip.geometry, mm_per_px=(mm_per_px, mm_per_px)))
+
+
+def frame_rate(clip: Clip, fps: float | None) -> float:
+    """The user's frame rate, else the file's, else 50 per second."""
+    if fps is None:
+        return clip.frame_rate_hz or _USUAL_RATE_HZ
+    if not 0 < fps <= 10_000:
+        raise InputError(f"--fps {fps}: expected frames per second above 0, for example 50")
+    return fps
+
+
+def model_config(model: str, engine: str, weights: Path | None) -> ModelConfig:
+    """Which model and engine; raises InputError for an engine nobody knows and weights nobody can load."""
+    field = ModelConfig.model_fields["engine"].annotation
+    if engine not in get_args(field):
+        raise InputError(f"--engine {engine}: unknown engine; choose one of {', '.join(get_args(field))}")
+    name = model if weights is None else _weights(model, weights)
+    return ModelConfig.model_validate({"name": name, "engine": engine})
+
+
+def _weights(model: str, weights: Path) -> str:
+    if model == "block":
+        raise InputError("--weights: block matching has no weights; leave --weights out or choose --model specknet-s")
+    if Path(model).suffix:
+        raise InputError(f"--weights: {model} is a model file with its own weights; give only one of the two")
+    if not weights.is_file():
+        raise InputError(f"--weights {weights}: no such file; give an exported model file (.onnx)")
+    if weights.suffix.lower() not in _MODEL_SUFFIXES:
+        raise InputError(f"--weights {weights}: not an exported model; make one with export-trt {weights} --onnx-only")
+    return str(weights)
