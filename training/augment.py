@@ -67,13 +67,14 @@ def warp_points(points: FloatArray, matrix: FloatMatrix) -> FloatArray:
 
 
 def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Gray map, gain, noise, blur, shadow and compression for (T, H, W); gain flickers a little from frame to frame."""
+    """Gray map, gain, grain, noise, blur, shadow and compression for (T, H, W); gain flickers a little."""
     gamma = math.exp(rng.uniform(-0.5, 0.5))
     contrast, lift = rng.uniform(0.6, 1.25), rng.uniform(-30, 25)
     noise = rng.uniform(0, 12) if rng.random() < 0.5 else 0.0
     blur = rng.uniform(0.4, 1.2) if rng.random() < 0.3 else 0.0
     quality = int(rng.uniform(35, 95)) if rng.random() < 0.4 else 0
     shadow = _shadow(rng, frames.shape[1]) if rng.random() < 0.3 else None
+    grain, grain_px = (rng.uniform(0, 0.6), rng.uniform(0.7, 2.2)) if rng.random() < 0.6 else (0.0, 1.0)
     levels = np.arange(256, dtype=np.float32) / 255
     out = np.empty_like(frames)
     for k, frame in enumerate(frames):
@@ -82,6 +83,8 @@ def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> ND
         image = cv2.LUT(frame, table).astype(np.float32)
         if shadow is not None:
             image *= shadow
+        if grain:
+            image *= np.exp(grain * _grain(rng, frame.shape, grain_px))
         if noise:
             image += rng.normal(0, noise, image.shape).astype(np.float32) * (image > 0)
         if blur:
@@ -91,6 +94,12 @@ def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> ND
             _, code = cv2.imencode(".jpg", out[k], [cv2.IMWRITE_JPEG_QUALITY, quality])
             out[k] = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
     return out
+
+
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> NDArray[np.float32]:
+    """Speckle-sized noise of unit variance, new in every frame: decorrelation beyond what the clip has."""
+    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), size_px)
+    return np.asarray(field / field.std(), np.float32)
 
 
 def _shadow(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
