@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.geometry import FloatArray, is_known
 
 CELL_OFFSET_PX = 0.5
 FINE_STRIDE = 2
@@ -206,7 +206,7 @@ def _share_near(evidence: NDArray[np.float64], x0: int, y0: int, rows: int, colu
 
 def sample_templates(maps: FeatureMaps, points: FloatArray) -> FloatArray:
     """Unit features (N, C1 + C2 + C3) at points (N, 2), pixels; a NaN point gives a zero template."""
-    lost = ~np.isfinite(points).all(1)
+    lost = ~is_known(points)
     where = np.where(lost[:, None], 0.0, points)
     parts = [_bilinear(m, where, FINE_STRIDE * f) for m, f in zip(maps, FACTORS, strict=True)]
     templates = np.concatenate(parts, 1)
@@ -244,7 +244,7 @@ def match_slow(
     out[:, 3] = 0.0
     rows, columns, _ = maps[0].shape
     bounds = np.cumsum([0, *(m.shape[2] for m in maps)])
-    for n in np.flatnonzero(np.isfinite(centre).all(1)):
+    for n in np.flatnonzero(is_known(centre)):
         c = np.clip(centre[n].astype(np.float64), 0.0, [columns * 2 - 1.0, rows * 2 - 1.0])
         origin = np.rint((c - CELL_OFFSET_PX) / FINE_STRIDE).astype(int) - side // 2
         x, y = (origin[axis] + np.arange(side) for axis in (0, 1))

@@ -83,7 +83,9 @@ class Engine(Protocol):
 class EngineLoader(Protocol):
     """Opens one kind of engine for the configured model; raises EngineError."""
 
-    def __call__(self, config: ModelConfig) -> Engine: ...
+    def __call__(self, config: ModelConfig) -> Engine:
+        """Open it."""
+        ...
 
 
 def _load_block(config: ModelConfig) -> Engine:

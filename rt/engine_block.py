@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.engine import Factor, Matched, Prior
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.geometry import FloatArray, is_known
 
 BLOCK_PX = 21
 SHARPNESS = 25.0  # evidence per unit of correlation
@@ -38,7 +38,7 @@ class BlockEngine:
     def templates(self, features: FloatArray, points: FloatArray) -> FloatArray:
         """Blocks (N, B, B) centred on points (N, 2), sub-pixel; a NaN point gives an empty (zero) block."""
         blocks = np.zeros((len(points), BLOCK_PX, BLOCK_PX), np.float32)
-        for n in np.flatnonzero(np.isfinite(points).all(1)):
+        for n in np.flatnonzero(is_known(points)):
             blocks[n] = _block_at(features, points[n])
         return blocks
 
@@ -48,7 +48,7 @@ class BlockEngine:
         points = np.full((count, 2), np.nan, np.float32)
         sigma = np.full(count, np.nan, np.float32)
         confidence = np.zeros(count, np.float32)
-        for n in np.flatnonzero(np.isfinite(prior.centre).all(1)):
+        for n in np.flatnonzero(is_known(prior.centre)):
             evidence = _evidence(features, prior.centre[n], [(f.template[n], f.weight[n]) for f in factors])
             points[n], sigma[n], confidence[n] = _position(evidence, prior.centre[n], float(prior.sigma[n]))
         return Matched(points, sigma, confidence)

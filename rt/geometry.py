@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 
+def is_known(points: FloatArray) -> NDArray[np.bool_]:
+    """True (N,) for each of the (N, 2) points that is not lost (NaN)."""
+    return np.asarray(np.isfinite(points).all(axis=1), np.bool_)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Size of the source frame and of its pixels."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.geometry import FloatArray, is_known
 
 _PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -21,7 +21,7 @@ class FrameFlow:
     """Displacement of points from the previous image to this one."""
 
     def __init__(self, preset: str = "medium") -> None:
-        self._dis = cv2.DISOpticalFlow_create(_PRESETS[preset])
+        self._dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
         self._previous: NDArray[np.uint8] | None = None
         self._flow: FloatArray | None = None
 
@@ -45,7 +45,7 @@ class FrameFlow:
 
 def flow_at(flow: FloatArray, points: FloatArray) -> FloatArray:
     """Displacement (N, 2) of points (N, 2), read bilinearly; NaN for a lost point."""
-    finite = np.isfinite(points).all(1)
-    where = np.where(finite[:, None], points, 0.0).astype(np.float32)
+    known = is_known(points)
+    where = np.where(known[:, None], points, 0.0).astype(np.float32)
     value = cv2.remap(flow, where[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-    return np.where(finite[:, None], value, np.nan).astype(np.float32)
+    return np.where(known[:, None], value, np.nan).astype(np.float32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.config import MatchConfig
 from specktrack.rt.engine import Engine, Factor, Features, Matched, Prior, Template
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.motion import FrameFlow, flow_at
 
 
@@ -49,7 +49,7 @@ class PointTracker:
     @property
     def is_lost(self) -> NDArray[np.bool_]:
         """(N,) points that cannot be told from their surroundings any more; they are still followed, to be regained."""
-        return ~np.isfinite(self.points).all(1) | (self._trust < self._config.lost_below)
+        return ~is_known(self.points) | (self._trust < self._config.lost_below)
 
     def relocalise(self) -> None:
         """Frames are missing: for the next one trust neither flow nor recent templates, and search widely."""

@@ -12,7 +12,7 @@ BLOOD, TISSUE, WALL, PERICARDIUM = 0, 1, 2, 3
 
 
 def wall_coordinate(points: Tensor, shape: HeartShape) -> Tensor:
-    """Distance (N,) from the left-ventricular endocardium in wall thicknesses: 0 endocardium, 1 epicardium, < 0 cavity."""
+    """Depth (N,) in the left-ventricular wall: 0 endocardium, 1 epicardium, below 0 the cavity."""
     x, y = points[:, 0], points[:, 1]
     up = (shape.length - y).clamp(min=0.0)
     inner = torch.hypot(x / shape.radius, up / (shape.length - shape.wall)) - 1.0

@@ -92,7 +92,7 @@ def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> ND
         out[k] = np.clip(image, 0, 255).astype(np.uint8)
         if quality:
             _, code = cv2.imencode(".jpg", out[k], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            out[k] = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
+            out[k] = np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE), np.uint8)
     return out
 
 

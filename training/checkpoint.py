@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimiser, schedule and random state, written whole or not at all, loaded without pickle code."""
+"""Checkpoints: weights, optimiser, schedule and random state; written whole or not at all, loaded without code."""
 
 from dataclasses import dataclass
 from pathlib import Path

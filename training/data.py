@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ class ExampleSettings:
     size: int = 256
     n_points: int = 48
     recent_lags: tuple[int, ...] = (4, 1)  # frames before the target; the anchor comes first, the target last
-    affine: AffineRanges | None = AffineRanges()
+    affine: AffineRanges | None = field(default_factory=AffineRanges)  # None: the clip as it is
     appearance: bool = True
 
 

@@ -151,7 +151,7 @@ class Heart:
 
     def _deform(self, points: Tensor, time_s: float) -> Tensor:
         """Contraction in the heart frame."""
-        shape, motion = self.shape, self.motion
+        motion = self.motion
         x, y = points[:, 0], points[:, 1]
         side = torch.tanh(x / 12.0)
         septal = self.state(time_s)

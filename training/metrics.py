@@ -53,7 +53,7 @@ def accuracy(
 
 
 def _survival(error: FloatArray, counts: NDArray[np.bool_], threshold_px: float) -> float:
-    """Mean share of frames until a point is first more than the threshold away (it is alive while error <= threshold)."""
+    """Mean share of frames until a point is first more than the threshold away."""
     shares = []
     for e, c in zip(error, counts, strict=True):
         dead = np.flatnonzero((e > threshold_px) & c)

@@ -1,5 +1,6 @@
 """`simulate-echo`: write phantom clips with exact truth, reproducible by seed and resumable."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +23,7 @@ def to_training_clip(name: str, clip: PhantomClip) -> TrainingClip:
     rate = clip.frame_rate_hz
     ed_frames = tuple(round(t * rate) for t in clip.ed_s)
     bounds = [*ed_frames, len(clip.frames)]
-    es_frames = tuple(
-        a + int(clip.state[a:b].argmax()) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b - a > 2
-    )
+    es_frames = tuple(a + int(clip.state[a:b].argmax()) for a, b in pairwise(bounds) if b - a > 2)
     return TrainingClip(name, clip.frames, clip.tracks, clip.visible, rate, clip.mm_per_px, ed_frames, es_frames, "a4c")
 
 

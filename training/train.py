@@ -35,8 +35,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
-        self.network = build(config.model).to(memory_format=torch.channels_last)
+        self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+        self.network = build(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples = ExampleSettings(config.size, config.n_points, config.recent_lags)
         self.weights = FactorWeights(1 + len(config.recent_lags))
         parameters = [*self.network.parameters(), *self.weights.parameters()]
@@ -145,7 +145,7 @@ class _Log:
         self._file.close()
 
     def add(self, step: int, losses: Losses, rate: float) -> None:
-        self._rows.append((float(losses.total.detach()), losses.single_px, losses.fused_px, losses.likelihood))
+        self._rows.append((losses.total.item(), losses.single_px, losses.fused_px, losses.likelihood))
         if step % self.EVERY:
             return
         means = [sum(column) / len(column) for column in zip(*self._rows, strict=True)]
