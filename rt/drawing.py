@@ -30,6 +30,7 @@ STATE_COLOURS: dict[str, Colour] = {
     "stalled": RED,
     "frozen": BLUE,
     "lost": RED,
+    "recorded": BLUE,
 }
 
 # strain in percent -> colour; deep red shortens well, pale hardly, blue lengthens

@@ -6,12 +6,14 @@ after the other and remembers only what a moving picture needs: short trails and
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt import drawing
+from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.drawing import Canvas
 from specktrack.rt.geometry import FloatArray, Geometry, ImageScale
 from specktrack.rt.headers import NOTICE, PhaseHeader, StrainHeader
@@ -19,6 +21,7 @@ from specktrack.rt.overlay_panel import PANEL_HEIGHT_PX, StrainPanel
 from specktrack.rt.update import Group, PhaseEstimate, StrainSample, Update
 from specktrack.rt.wire import TrackMessage
 
+KNOTS = 13  # of a drawn contour, as for strain
 STALE_STATES = ("stalled", "frozen", "lost")  # the picture is dimmed: it is not what the heart does now
 
 _MIN_PICTURE_PX = 720  # smaller sources are enlarged to about this
@@ -36,7 +39,7 @@ class Scene:
     time_s: float  # on the clock of the frames
     points: FloatArray  # (N, 3): x, y in source pixels, confidence; a lost point is NaN, NaN, 0
     groups: tuple[Group, ...]
-    state: str  # waiting, live, degraded, stalled, frozen, lost
+    state: str  # waiting, live, degraded, stalled, frozen, lost; recorded: from a file
     phase: PhaseEstimate | None = None
     strain: StrainSample | None = None
     latency_ms: float | None = None
@@ -78,6 +81,25 @@ def _strain(sent: StrainHeader | None) -> StrainSample | None:
         return None
     percent = float("nan") if sent.global_percent is None else sent.global_percent
     return StrainSample(percent, sent.segments_percent, sent.rate_per_s, sent.since_ed_s, sent.provisional)
+
+
+def drawn_points(points: FloatArray, groups: tuple[Group, ...]) -> FloatArray:
+    """Where points (N, 3) are drawn, (N, 2) in the same pixels: contours on the smooth curve that strain is read from.
+
+    A lost point stays NaN: a gap is shown as a gap.
+    """
+    shown = np.array(points[:, :2], np.float32)
+    for group in groups:
+        if group.kind == "contour" and group.count > KNOTS:
+            tracked = points[group.slice]
+            curve = _smoother(group.count).smooth(tracked[:, :2], tracked[:, 2])
+            shown[group.slice] = np.where(np.isfinite(tracked[:, :2]), curve, np.nan)
+    return shown
+
+
+@cache
+def _smoother(n_points: int) -> ContourSmoother:
+    return ContourSmoother(n_points, KNOTS, n_points - 1)  # as many points on the curve as there are tracked ones
 
 
 class Overlay:
@@ -129,7 +151,7 @@ class Overlay:
         picture[:] = cv2.cvtColor(resized >> 1 if is_stale else resized, cv2.COLOR_GRAY2BGR)
 
     def _draw_tracks(self, picture: Canvas, scene: Scene) -> None:
-        on_canvas = self._scale.forward(scene.points[:, :2])
+        on_canvas = self._scale.forward(drawn_points(scene.points, scene.groups))
         if self._trail and len(self._trail[-1]) != len(on_canvas):
             self._trail.clear()  # other points than before
         self._trail.append(on_canvas)

@@ -167,7 +167,7 @@ def write_overlay(path: Path, clip: Clip, tracked: TrackedClip, rate_hz: float) 
                 update.t_acq_ns * 1e-9,
                 tracked.points[k],
                 tracked.groups,
-                "live",
+                "recorded",
                 update.phase,
                 tracked.strain[k],
                 gls_percent=gls,

@@ -3,7 +3,7 @@ import pytest
 
 from specktrack.rt import drawing
 from specktrack.rt.geometry import FloatArray, Geometry
-from specktrack.rt.overlay import Overlay, Scene, scene_of_track, scene_of_update
+from specktrack.rt.overlay import Overlay, Scene, drawn_points, scene_of_track, scene_of_update
 from specktrack.rt.overlay_panel import PANEL_HEIGHT_PX
 from specktrack.rt.update import Group, PhaseEstimate, StrainSample, Update
 from specktrack.rt.wire import StreamCounts, decode_track, encode_track
@@ -125,6 +125,15 @@ def test_a_frame_looks_the_same_by_wire_and_in_process() -> None:
         in_process.strain,
     )
     assert by_wire.latency_ms == 3.0
+
+
+def test_a_jittering_contour_is_drawn_on_the_smooth_curve_that_strain_is_read_from() -> None:
+    jittered = arch()
+    jittered[:, :2] += np.random.default_rng(0).normal(0, 1.5, (61, 2))
+    shown = drawn_points(jittered, (Group("lv", "contour", 0, 61, 6),))
+    raw_error = np.linalg.norm(jittered[:, :2] - arch()[:, :2], axis=1).mean()
+    assert np.linalg.norm(shown - arch()[:, :2], axis=1).mean() < 0.7 * raw_error
+    np.testing.assert_array_equal(drawn_points(jittered, (Group("p", "points", 0, 61),)), jittered[:, :2])
 
 
 def test_the_frame_itself_is_never_written_to() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from specktrack.rt.overlay import drawn_points, scene_of_track
 from specktrack.rt.wire import NOTICE, BeatHeader, StatusHeader, TrackHeader
 from specktrack.tools.receiver import Shown
 
@@ -52,7 +53,8 @@ def say_status(header: StatusHeader) -> dict[str, Any]:
 def pack_picture(shown: Shown) -> bytes:
     """Picture and points of one frame.
 
-    uint32 length of the JSON (little-endian), the JSON padded to a multiple of 4, points float32 [N, 3], JPEG.
+    uint32 length of the JSON (little-endian), the JSON padded to a multiple of 4, points float32 [N, 3] as they are
+    drawn, JPEG.
     Positions are in pixels of the frame as sent, whatever the size of the JPEG.
     """
     header = shown.track.header
@@ -67,8 +69,9 @@ def pack_picture(shown: Shown) -> bytes:
     }
     text = json.dumps(about, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    points = np.ascontiguousarray(shown.track.points, "<f4").tobytes()
-    return struct.pack("<I", len(text)) + text + points + _jpeg(shown)
+    points = np.array(shown.track.points, "<f4")
+    points[:, :2] = drawn_points(points, scene_of_track(shown.track).groups)
+    return struct.pack("<I", len(text)) + text + points.tobytes() + _jpeg(shown)
 
 
 def _jpeg(shown: Shown) -> bytes:
