@@ -14,19 +14,21 @@ from specktrack.rt.errors import EngineError
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.manifest import Manifest, load_manifest
 
+NARROWEST_REACH_PX = 8  # enough surroundings for a confidence
+WIDEST_REACH_PX = 20
+
 
 class FeatureMatcher:
     """Templates and matching over feature maps on the host: what every SpeckNet engine on a CPU shares."""
 
     uses_flow = True
 
-    def __init__(self, manifest: Manifest, window_cells: int = 13) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.model = manifest.model
         self.input_size = manifest.input_size
         self.anchor_weight = manifest.anchor_weight
         self.recent_weights = dict(manifest.recent_weights)
         self._gamma = manifest.gamma
-        self._side = window_cells
 
     def templates(self, features: FeatureMaps, points: FloatArray) -> FloatArray:
         """Unit features (N, C1 + C2 + C3) at points (N, 2)."""
@@ -38,8 +40,15 @@ class FeatureMatcher:
         weights = np.stack([f.weight for f in factors]).astype(np.float32)
         n_anchors = sum(f.is_anchor for f in factors)
         out = np.empty((len(prior.centre), 4), np.float32)
-        match_points(*features, templates, weights, n_anchors, prior.centre, prior.sigma, self._side, self._gamma, out)
+        side = _side_of_search(prior.sigma)
+        match_points(*features, templates, weights, n_anchors, prior.centre, prior.sigma, side, self._gamma, out)
         return Matched(out[:, :2].copy(), out[:, 2].copy(), out[:, 3].copy())
+
+
+def _side_of_search(sigma: FloatArray) -> int:
+    """Side of a square that holds three standard deviations of the widest prior, within reason; pixels, odd."""
+    widest = float(np.nanmax(sigma)) if np.isfinite(sigma).any() else 0.0
+    return 2 * int(min(max(np.ceil(3.0 * widest), NARROWEST_REACH_PX), WIDEST_REACH_PX)) + 1
 
 
 class OrtEngine(FeatureMatcher):

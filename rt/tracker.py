@@ -3,7 +3,13 @@
 Each point has two anchors: `identity`, the template of the frame it was set on, frozen; and `appearance`, that of the
 latest diastasis. Templates of the last frames join them. The prior is centred on the last position moved by optical
 flow, or on the last position for an engine that wants no flow.
+
+Zeroing: the soft argmax is a mean, and over asymmetric speckle a mean is a little off its peak. Each template
+therefore remembers what it answers in its own frame, where the truth is known, and that offset is taken out of later
+answers. Without it a still picture drifts.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +20,14 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.motion import FrameFlow, flow_at
 
 
+@dataclass(frozen=True)
+class _Zeroed:
+    """Templates of one frame and how far off they answer in it."""
+
+    template: Template
+    offset: FloatArray  # (N, 2) engine pixels
+
+
 class PointTracker:
     """State of the points of one stream; coordinates are engine pixels."""
 
@@ -21,6 +35,7 @@ class PointTracker:
         self._engine = engine
         self._config = config
         self._flow = FrameFlow()
+        self._scale = engine.input_size[1] / 256.0
         self.reset()
 
     def reset(self) -> None:
@@ -30,21 +45,19 @@ class PointTracker:
         self.confidence: FloatArray = np.zeros(0, np.float32)
         self._trust: FloatArray = np.zeros(0, np.float32)  # confidence, averaged over the last frames
         self._is_relocalising = False
-        self._identity: Template = None
-        self._appearance: Template = None
-        self._recent: list[Template] = []  # of the last frames, newest last
+        self._identity: _Zeroed | None = None
+        self._appearance: _Zeroed | None = None
+        self._recent: list[_Zeroed] = []  # of the last frames, newest last
 
     def start(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
-        self._flow.reset()
+        self.reset()
         self._flow.update(image)
         self.points = points.astype(np.float32)
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
-        self._identity = self._engine.templates(features, self.points)
-        self._appearance = None
-        self._recent = []
-        self._remember(features)
+        self._identity = self._zeroed(features, self.points)
+        self._remember(self._identity)
 
     @property
     def is_lost(self) -> NDArray[np.bool_]:
@@ -59,48 +72,60 @@ class PointTracker:
 
     def re_anchor(self, features: Features, points: FloatArray) -> None:
         """Take the appearance templates from a frame of the window where the points (N, 2) were found."""
-        self._appearance = self._engine.templates(features, points)
+        self._appearance = self._zeroed(features, points)
 
     def update(self, features: Features, image: NDArray[np.uint8]) -> Matched:
-        """Find the points in the next frame."""
+        """Find the points in the next frame; raises RuntimeError before `start`."""
         flow = self._flow.update(image) if self._engine.uses_flow else None
-        matched = self._engine.match(features, self._factors(), self._prior(flow))
+        chosen = self._choose()
+        factors = [Factor(zeroed.template, weight, is_anchor) for zeroed, weight, is_anchor in chosen]
+        matched = self._engine.match(features, factors, self._prior(flow))
         self._is_relocalising = False
-        self.points, self.confidence = matched.points, matched.confidence
+        total = sum(weight for _, weight, _ in chosen)
+        offset = sum(zeroed.offset * (weight / total)[:, None] for zeroed, weight, _ in chosen)
+        self.points = np.asarray(matched.points - offset, np.float32)
+        self.confidence = matched.confidence
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
-        self._remember(features)
-        return matched
+        if self._engine.recent_weights:
+            self._remember(self._zeroed(features, self.points))
+        return Matched(self.points, matched.sigma, matched.confidence)
 
     def _prior(self, flow: FloatArray | None) -> Prior:
-        scale = self._engine.input_size[1] / 256.0
         if flow is None:
             sigma_px = self._config.lost_sigma_px if self._is_relocalising else self._config.still_sigma_px
-            return Prior(self.points, np.full(len(self.points), sigma_px * scale, np.float32))
+            return Prior(self.points, np.full(len(self.points), sigma_px * self._scale, np.float32))
         step = flow_at(flow, self.points)
         speed = np.nan_to_num(np.hypot(step[:, 0], step[:, 1]))
-        sigma = self._config.flow_sigma_px * scale + self._config.flow_sigma_per_px * speed
+        sigma = self._config.flow_sigma_px * self._scale + self._config.flow_sigma_per_px * speed
         return Prior(self.points + step, sigma.astype(np.float32))
 
-    def _factors(self) -> list[Factor]:
-        """Templates with their weights; the anchor's weight is shared when there are two anchors."""
+    def _choose(self) -> list[tuple[_Zeroed, FloatArray, bool]]:
+        """Templates, weights and whether each is an anchor; two anchors share the anchor's weight."""
+        if self._identity is None:
+            raise RuntimeError("no points were set")
         ones = np.ones(len(self.points), np.float32)
-        weight = self._engine.anchor_weight * self._config.anchor_gain
-        if self._appearance is None:
-            chosen = [Factor(self._identity, weight * ones, True)]
-        else:
-            share = self._config.identity_share
-            chosen = [
-                Factor(self._identity, share * weight * ones, True),
-                Factor(self._appearance, (1 - share) * weight * ones, True),
-            ]
+        anchor = self._engine.anchor_weight * self._config.anchor_gain * ones
+        share = self._config.identity_share if self._appearance is not None else 1.0
+        chosen = [(self._identity, share * anchor, True)]
+        if self._appearance is not None:
+            chosen.append((self._appearance, (1 - share) * anchor, True))
         for lag, gain in self._engine.recent_weights.items():
             if lag <= len(self._recent):
-                chosen.append(Factor(self._recent[-lag], gain * self._config.recent_gain * ones, False))
+                chosen.append((self._recent[-lag], gain * self._config.recent_gain * ones, False))
         return chosen
 
-    def _remember(self, features: Features) -> None:
-        lags = self._engine.recent_weights
-        if not lags:
-            return
-        self._recent.append(self._engine.templates(features, self.points))
-        del self._recent[: -max(lags)]
+    def _zeroed(self, features: Features, points: FloatArray) -> _Zeroed:
+        """Templates at points (N, 2), and what they answer there under the weight and the prior of a point at rest."""
+        template = self._engine.templates(features, points)
+        weight = self._engine.anchor_weight * self._config.anchor_gain
+        weight += sum(self._engine.recent_weights.values()) * self._config.recent_gain
+        sigma_px = self._config.flow_sigma_px if self._engine.uses_flow else self._config.still_sigma_px
+        ones = np.ones(len(points), np.float32)
+        answer = self._engine.match(
+            features, [Factor(template, weight * ones, True)], Prior(points, sigma_px * self._scale * ones)
+        )
+        return _Zeroed(template, np.nan_to_num(answer.points - points))
+
+    def _remember(self, newest: _Zeroed) -> None:
+        self._recent.append(newest)
+        del self._recent[: -max(self._engine.recent_weights, default=1)]

@@ -21,7 +21,7 @@ class TrainConfig(Section):
     size: int = Field(default=256, ge=64, multiple_of=8)
     n_points: int = Field(default=48, ge=1)
     recent_lags: tuple[int, ...] = (4, 1)  # falling
-    window_cells: int = Field(default=17, ge=5)  # side of the searched square, cells of two pixels
+    window_px: int = Field(default=21, ge=5)  # side of the searched square
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"

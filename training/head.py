@@ -7,10 +7,10 @@ log C_final = sum_i log up(C_i^gamma), and the soft argmax is a softmax over it,
 factors (other templates, the motion prior) simply add. Similarities are cosines mapped to (0, 1] by (1 + c) / 2: a
 clamp at zero would stop gradients of half of all pairs.
 
-`evidence` evaluates the same volume only in a square of cells around a prior. It is what runs in the stream
-(rt/correlation.py is its twin in numba).
+The maps are upsampled to the pixels of the image. `evidence` reads the same continuous volume only in a square around
+a prior. It is what runs in the stream (rt/correlation.py is its twin in numba).
 
-Letters: B batch, N points, K templates, C channels, S side of the square in cells of stride 2.
+Letters: B batch, N points, K templates, C channels, S side of the square, pixels.
 """
 
 from collections.abc import Sequence
@@ -46,21 +46,22 @@ def templates_at(maps: Sequence[Tensor], images: Tensor, points: Tensor) -> list
     return [sample(m, images, points, s) for m, s in zip(maps, STRIDES, strict=True)]
 
 
-def upsample(volume: Tensor, factor: int, height: int, width: int) -> Tensor:
-    """Bilinear, fine cell i at coarse coordinate i / factor; the last cells repeat. (M, h, w) to (M, height, width)."""
-    if factor == 1:
-        return volume
-    rows = torch.arange(height, device=volume.device) / factor
-    columns = torch.arange(width, device=volume.device) / factor
+def upsample(volume: Tensor, stride: int) -> Tensor:
+    """Bilinear to pixels: pixel x reads cell (x - 0.5) / stride, borders repeat. (M, h, w) to (M, h * s, w * s)."""
+    height, width = volume.shape[-2] * stride, volume.shape[-1] * stride
+    rows = (torch.arange(height, device=volume.device) - CELL_OFFSET_PX) / stride
+    columns = (torch.arange(width, device=volume.device) - CELL_OFFSET_PX) / stride
     return _interpolate(_interpolate(volume, rows, 1), columns, 2)
 
 
 def _interpolate(volume: Tensor, at: Tensor, dim: int) -> Tensor:
-    low = at.floor().long().clamp(max=volume.shape[dim] - 1)
-    high = (low + 1).clamp(max=volume.shape[dim] - 1)
+    floor = at.floor()
+    last = volume.shape[dim] - 1
+    low = floor.long().clamp(0, last)
+    high = (floor.long() + 1).clamp(0, last)
     shape = [1] * volume.dim()
     shape[dim] = -1
-    fraction = (at - low).clamp(0, 1).view(shape)
+    fraction = (at - floor).view(shape)
     return volume.index_select(dim, low) * (1 - fraction) + volume.index_select(dim, high) * fraction
 
 
@@ -70,59 +71,51 @@ def literal_position(maps: Sequence[Tensor], templates: Sequence[Tensor], gamma:
     maps       per scale (C_i, H / s_i, W / s_i); use float64, or gamma 15 underflows
     templates  per scale (N, C_i)
     """
-    height, width = maps[0].shape[-2:]
     product = torch.ones((), dtype=maps[0].dtype)
     for features, template, stride in zip(maps, templates, STRIDES, strict=True):
         volume = similarity(torch.einsum("nc,chw->nhw", template, features)) ** gamma
-        product = product * upsample(volume, stride // STRIDES[0], height, width)
+        product = product * upsample(volume, stride)
     weight = product / product.sum((1, 2), keepdim=True)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    cells = torch.stack(((weight * x).sum((1, 2)), (weight * y).sum((1, 2))), 1)
-    return cells * STRIDES[0] + CELL_OFFSET_PX
+    y, x = torch.meshgrid(torch.arange(weight.shape[1]), torch.arange(weight.shape[2]), indexing="ij")
+    return torch.stack(((weight * x).sum((1, 2)), (weight * y).sum((1, 2))), 1)
 
 
 def full_log_volume(maps: Sequence[Tensor], templates: Sequence[Tensor], gamma: float = GAMMA) -> Tensor:
-    """log C_final (N, H / 2, W / 2) over the whole image; maps and templates as in `literal_position`."""
-    height, width = maps[0].shape[-2:]
+    """log C_final (N, H, W) over the whole image; maps and templates as in `literal_position`."""
     total = torch.zeros((), device=maps[0].device)
     for features, template, stride in zip(maps, templates, STRIDES, strict=True):
         volume = similarity(torch.einsum("nc,chw->nhw", template, features)) ** gamma
-        total = total + upsample(volume, stride // STRIDES[0], height, width).log()
+        total = total + upsample(volume, stride).log()
     return total
-
-
-def window_origin(centre: Tensor, side: int) -> Tensor:
-    """First cell (B, N, 2) of the square of `side` cells whose middle lies nearest to centre (B, N, 2), pixels."""
-    middle = ((centre - CELL_OFFSET_PX) / STRIDES[0]).round().long()
-    return middle - side // 2
 
 
 def evidence(
     maps: Sequence[Tensor],
     images: Tensor,
     templates: Sequence[Tensor],
-    origin: Tensor,
+    centre: Tensor,
     side: int,
     gamma: float = GAMMA,
 ) -> Tensor:
-    """log C_final (B, N, K, S, S) of K templates a point in the square that starts at cell `origin` (B, N, 2).
+    """log C_final (B, N, K, S, S) of K templates a point, one pixel apart in a square around centre (B, N, 2).
+
+    The square is centred on the prior, not on a cell: a narrow prior read on a fixed lattice would be pulled towards
+    the nearest cell.
 
     maps       per scale (M, C_i, H / s_i, W / s_i), unit features or not yet normalised
     images     (B,) which of the M images each row of points is sought in
     templates  per scale (B, N, K, C_i), unit
-    Cells beyond the border repeat the border; mask them with `inside`.
+    Beyond the border the border repeats; mask it with `inside`.
     """
+    steps = torch.arange(side, device=centre.device) - side // 2
     total = torch.zeros((), device=maps[0].device)
     for features, template, stride in zip(maps, templates, STRIDES, strict=True):
-        factor = stride // STRIDES[0]
-        first = torch.div(origin, factor, rounding_mode="floor")
-        n_cells = (side - 1) // factor + 2 if factor > 1 else side
-        patch = _gather(features, images, first, n_cells)  # (B, N, n, n, C)
+        at = (centre[..., None] + steps - CELL_OFFSET_PX) / stride  # (B, N, 2, S) cells
+        first = at[..., 0].floor().long()
+        patch = _gather(features, images, first, (side - 1) // stride + 3)  # (B, N, n, n, C)
         powered = similarity(torch.einsum("bnkc,bnyxc->bnkyx", template, patch)) ** gamma
-        if factor > 1:
-            steps = torch.arange(side, device=origin.device)
-            at = (origin[..., None] + steps) / factor - first[..., None]  # (B, N, 2, S)
-            powered = _interpolate_each(_interpolate_each(powered, at[:, :, 1], 3), at[:, :, 0], 4)
+        at = at - first[..., None]
+        powered = _interpolate_each(_interpolate_each(powered, at[:, :, 1], 3), at[:, :, 0], 4)
         total = total + powered.log()
     return total
 
@@ -154,22 +147,21 @@ def _interpolate_each(volume: Tensor, at: Tensor, dim: int) -> Tensor:
     return volume.gather(dim, low) * (1 - fraction) + volume.gather(dim, high) * fraction
 
 
-def cell_positions(origin: Tensor, side: int) -> Tensor:
-    """Pixels (B, N, S, S, 2) of the cells of the squares at `origin`."""
-    steps = torch.arange(side, device=origin.device)
-    x = origin[..., 0, None, None] + steps.view(1, 1, 1, -1).expand(1, 1, side, side)
-    y = origin[..., 1, None, None] + steps.view(1, 1, -1, 1).expand(1, 1, side, side)
-    return torch.stack((x, y), -1).float() * STRIDES[0] + CELL_OFFSET_PX
+def positions_around(centre: Tensor, side: int) -> Tensor:
+    """Pixels (B, N, S, S, 2) of the squares around centre (B, N, 2)."""
+    steps = torch.arange(side, device=centre.device) - side // 2
+    dy, dx = torch.meshgrid(steps, steps, indexing="ij")
+    return centre[:, :, None, None] + torch.stack((dx, dy), -1)
 
 
 def inside(positions: Tensor, height: int, width: int) -> Tensor:
-    """True for cells (..., 2) that lie on the image."""
+    """True for positions (..., 2) that lie on the image."""
     x, y = positions[..., 0], positions[..., 1]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 def log_prior(positions: Tensor, centre: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian motion prior (B, N, S, S) at cells (B, N, S, S, 2): centre (B, N, 2), sigma (B, N), pixels."""
+    """Gaussian motion prior (B, N, S, S) at positions (B, N, S, S, 2): centre (B, N, 2), sigma (B, N), pixels."""
     squared = (positions - centre[:, :, None, None]).square().sum(-1)
     return -0.5 * squared / sigma[:, :, None, None].square()
 

@@ -12,15 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specktrack.training.head import (
-    cell_positions,
     evidence,
     inside,
     log_prior,
+    positions_around,
     soft_argmax,
     templates_at,
-    window_origin,
 )
-from specktrack.training.specknet import CELL_OFFSET_PX, STRIDES
+from specktrack.training.specknet import STRIDES
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,11 @@ class Losses:
     likelihood: float
 
 
-def cross_entropy(log_weight: Tensor, origin: Tensor, truth: Tensor) -> Tensor:
-    """-log probability (...,) at truth (..., 2), pixels, read bilinearly from the cells of log_weight (..., S, S)."""
+def cross_entropy(log_weight: Tensor, centre: Tensor, truth: Tensor) -> Tensor:
+    """-log probability (...,) at truth (..., 2), pixels, read bilinearly from log_weight (..., S, S) around centre."""
     side = log_weight.shape[-1]
     log_p = F.log_softmax(log_weight.flatten(-2), -1)
-    cell = ((truth - CELL_OFFSET_PX) / STRIDES[0] - origin).clamp(0, side - 1.001)
+    cell = (truth - centre + side // 2).clamp(0, side - 1.001)
     low = cell.floor().long()
     fx, fy = (cell - low).unbind(-1)
     base = low[..., 1] * side + low[..., 0]
@@ -103,29 +102,28 @@ def stream_losses(
     queries = [templates_at(maps, first_image + k, asked[k]) for k in range(n_frames - 1)]
     stacked = [torch.stack([q[s] for q in queries], 2) for s in range(len(STRIDES))]
     centre = truth + drift + normal() * flow_sigma[..., None]
-    origin = window_origin(centre, side)
-    log_c = evidence(maps, first_image + n_frames - 1, stacked, origin, side)  # (B, N, K, S, S)
-    cells = cell_positions(origin, side)
+    log_c = evidence(maps, first_image + n_frames - 1, stacked, centre, side)  # (B, N, K, S, S)
+    cells = positions_around(centre, side)
     height = maps[0].shape[-2] * STRIDES[0]
     outside = ~inside(cells, height, maps[0].shape[-1] * STRIDES[0])
     log_c = log_c.masked_fill(outside[:, :, None], -1e4)
-    reach = (side // 2 - 1) * STRIDES[0]
+    reach = side // 2 - 1
     counts = visible[:, -1] & ((truth - centre).abs().amax(-1) < reach)
-    prior = log_prior(cells, centre, (flow_sigma.square() + uniform(*noise.drift).square()).sqrt().clamp(min=1.0))
+    prior = log_prior(cells, centre, (flow_sigma.square() + uniform(*noise.drift).square()).sqrt().clamp(min=0.5))
     fused = (log_c * factor_weights.view(1, 1, -1, 1, 1)).sum(2) + prior
     # Recent templates were taken at drifted places: alone they can only lead back to the drifted place.
     goals = torch.stack([truth + (drift if k else 0.0) for k in range(n_frames - 1)], 2)
     valid = torch.stack([visible[:, k] & counts for k in range(n_frames - 1)], 2)
-    single_l1, single_nll = _terms(log_c, cells[:, :, None], origin[:, :, None], goals, valid)
-    fused_l1, fused_nll = _terms(fused, cells, origin, truth, counts & visible[:, 0])
+    single_l1, single_nll = _terms(log_c, cells[:, :, None], centre[:, :, None], goals, valid)
+    fused_l1, fused_nll = _terms(fused, cells, centre, truth, counts & visible[:, 0])
     total = single_l1 + 2.0 * fused_l1 + 0.5 * (single_nll + 2.0 * fused_nll)
     return Losses(total, float(single_l1.detach()), float(fused_l1.detach()), float(fused_nll.detach()))
 
 
-def _terms(log_weight: Tensor, cells: Tensor, origin: Tensor, goal: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def _terms(log_weight: Tensor, cells: Tensor, centre: Tensor, goal: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean L1 distance and mean negative log-likelihood over the valid points."""
     position, _ = soft_argmax(log_weight, cells)
     count = valid.sum().clamp(min=1)
     l1 = ((position - goal).abs().sum(-1) * valid).sum() / count
-    nll = (cross_entropy(log_weight, origin, goal) * valid).sum() / count
+    nll = (cross_entropy(log_weight, centre, goal) * valid).sum() / count
     return l1, nll

@@ -89,7 +89,7 @@ class Trainer:
             for batch in batches:
                 losses = self._train_step(network, optimizer, batch)
                 self.step += 1
-                log.add(self.step, losses, self.schedule.get_last_lr()[0])
+                log.add(self.step, losses, float(self.schedule.get_last_lr()[0]))
                 progress.update(task, completed=self.step, description=f"fused {log.fused_px:.2f} px")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
@@ -104,7 +104,7 @@ class Trainer:
                 visible,
                 self.weights(),
                 StreamNoise(),
-                self.config.window_cells,
+                self.config.window_px,
                 self.generator,
             )
         if not torch.isfinite(losses.total):
