@@ -1,6 +1,9 @@
 """SpeckNet to ONNX: opset 18, batch norms folded, feature maps channels last so that the head reads them in order."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -32,21 +35,34 @@ def export_onnx(network: SpeckNet, path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(1, 1, *size)
     height = torch.export.Dim("cells_high", min=8, max=256)
     width = torch.export.Dim("cells_wide", min=8, max=256)
-    program = torch.onnx.export(
-        encoder,
-        (image,),
-        dynamo=True,
-        opset_version=OPSET,
-        external_data=False,
-        input_names=[INPUT],
-        output_names=list(OUTPUTS),
-        dynamic_shapes=({2: 8 * height, 3: 8 * width},),
-        optimize=True,
-        verbose=False,
-    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            encoder,
+            (image,),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({2: 8 * height, 3: 8 * width},),
+            optimize=True,
+            verbose=False,
+        )
     assert program is not None
     program.save(str(path), external_data=False)
     check_graph(path)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's talk of torchvision and of its own deprecations from our users."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(level)
 
 
 def check_graph(path: Path) -> None:

@@ -1,1 +1,19 @@
-"""placeholder"""
+"""Beside the scanner: from a frame on the wire to trajectories and strain. In reading order.
+
+cli.py          rt-serve, rt-track; console.py (errors), config.py, settings.py (YAML)
+daemon.py       lifetime: sockets.py, ingest.py, wake.py, stream.py, control.py, publisher.py, warmup.py
+wire.py         messages: headers.py, packing.py; update.py (what is said of a frame and of a beat)
+session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
+  preprocess.py   the image an engine sees
+  window.py       the last frames with their features
+  engine.py       engines: engine_ort.py (SpeckNet), engine_block.py; manifest.py (the model's card)
+  tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
+  phase.py        cardiac phase: cycle.py (period and events), pulse.py (motion of the image)
+  anchor.py       which frame to re-anchor on
+  contour.py      resampling, smoothing, segments; strain.py (live strain)
+  beat.py         finished beats, settled
+health.py       states of a stream; latency.py
+offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
+overlay.py      pictures: overlay_panel.py, drawing.py, video_out.py, frame_index.py (numbers burnt into frames)
+models/         networks that ship with the package, each with its card
+"""

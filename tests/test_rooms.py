@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PURE_RT = ("errors", "geometry", "settings", "preprocess", "correlation", "motion", "phase", "strain", "contour", "anchor")
+PURE_RT = (
+    "errors",
+    "geometry",
+    "settings",
+    "preprocess",
+    "correlation",
+    "motion",
+    "phase",
+    "strain",
+    "contour",
+    "anchor",
+)
 ALLOWED = {
     "rt": ("specktrack.rt",),
     "training": (
@@ -19,12 +30,16 @@ ALLOWED = {
         "specktrack.rt.engine",
         "specktrack.rt.manifest",
         "specktrack.rt.tracker",
+        "specktrack.rt.clip",
     ),
     "export": ("specktrack.export", "specktrack.training", "specktrack.rt"),
     "tools": (
         "specktrack.tools",
         *(f"specktrack.rt.{name}" for name in ("wire", "headers", "clip", "points", "errors", "geometry", "console")),
-        *(f"specktrack.rt.{name}" for name in ("overlay", "overlay_panel", "drawing", "frame", "frame_index", "update")),
+        *(
+            f"specktrack.rt.{name}"
+            for name in ("overlay", "overlay_panel", "drawing", "frame", "frame_index", "update")
+        ),
         "specktrack.rt.video_out",
         "specktrack.rt.config",  # limits of messages
         "specktrack.training.phantom",  # rt-feed phantom:..., imported only when asked for
@@ -52,7 +67,9 @@ def trespasses(room: str, imported: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("room", ALLOWED)
 def test_no_room_imports_what_it_must_not(room: str) -> None:
-    wrong = {f"{path.name}: {name}" for path in (ROOT / room).glob("*.py") for name in trespasses(room, imports_of(path))}
+    wrong = {
+        f"{path.name}: {name}" for path in (ROOT / room).glob("*.py") for name in trespasses(room, imports_of(path))
+    }
     assert not wrong
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: weights, optimiser, schedule and random state; written whole or not at all, loaded without code."""
 
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     partial = path.with_suffix(".partial")
     torch.save(vars(checkpoint), partial)
     partial.replace(path)
+
+
+def find_checkpoint(name: str) -> Path:
+    """A path, or the name of a network whose weights ship with the package; raises InputError."""
+    shipped = Path(str(resources.files("specktrack.training"))) / "weights"
+    if (shipped / f"{name}.pt").is_file():
+        return shipped / f"{name}.pt"
+    if name.endswith(".pt"):
+        return Path(name)
+    known = ", ".join(sorted(path.stem for path in shipped.glob("*.pt")))
+    raise InputError(f"{name}: not a checkpoint file and not a shipped network; shipped are: {known}")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
