@@ -1,7 +1,8 @@
 """Impartial motion: one random affine map for frames and tracks together, and what scanners do to images.
 
 The geometric part follows arXiv 2507.10127: rotation from -120 to +120 degrees, shear, flips, so that no direction of
-motion is more likely than another. The appearance part changes pixels only.
+motion is a useful guess (from one direction of the source, all are met, none more than about twice as often as another;
+full turns would make them equal). The appearance part changes pixels only.
 """
 
 import math
@@ -25,6 +26,7 @@ class AffineRanges:
     zoom: tuple[float, float] = (0.85, 1.9)
     aspect: float = 0.25
     flip: bool = True
+    shift: float = 0.25  # of the focus from the middle of the crop, share of its side
 
 
 def random_affine(
@@ -33,7 +35,7 @@ def random_affine(
     """A 2 x 3 matrix from source pixels to a `size` x `size` crop.
 
     source  height, width of the clip
-    focus   (2,) x, y that lands near the middle of the crop
+    focus   (2,) x, y that lands within `shift` of the middle of the crop
     """
     angle = math.radians(rng.uniform(-ranges.rotation_deg, ranges.rotation_deg))
     fit = size / max(source)
@@ -45,7 +47,7 @@ def random_affine(
     if ranges.flip and rng.random() < 0.5:
         scale[0, 0] *= -1
     linear = turn @ shear @ scale
-    target = (size - 1) / 2 + rng.uniform(-0.25, 0.25, 2) * size
+    target = (size - 1) / 2 + rng.uniform(-ranges.shift, ranges.shift, 2) * size
     offset = target - linear @ focus.astype(np.float64)
     return np.concatenate((linear, offset[:, None]), 1)
 

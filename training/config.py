@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from specktrack.rt.settings import Section, load_settings
 
@@ -28,6 +28,13 @@ class TrainConfig(Section):
     accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
     threads: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=500, ge=1)
+
+    @field_validator("recent_lags")
+    @classmethod
+    def _falls_to_one_or_more(cls, lags: tuple[int, ...]) -> tuple[int, ...]:
+        if list(lags) != sorted(set(lags), reverse=True) or any(lag < 1 for lag in lags):
+            raise ValueError("must fall and be 1 or more, for example [4, 1]")
+        return lags
 
 
 def load_train_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt.errors import InputError
 from specktrack.rt.geometry import FloatArray
 from specktrack.training.augment import AffineRanges, random_affine, random_appearance, warp_frames, warp_points
 from specktrack.training.clip_format import TrainingClip, clip_files, load_clip
+
+FITTED = AffineRanges(0.0, 0.0, (1.0, 1.0), 0.0, False, 0.0)  # middle on middle, the longer side fills the crop
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class ExampleSettings:
     size: int = 256
     n_points: int = 48
     recent_lags: tuple[int, ...] = (4, 1)  # frames before the target; the anchor comes first, the target last
-    affine: AffineRanges | None = field(default_factory=AffineRanges)  # None: the clip as it is
+    affine: AffineRanges | None = field(default_factory=AffineRanges)  # None: the clip as it is, fitted into the crop
     appearance: bool = True
 
 
@@ -53,26 +56,36 @@ class ClipPool:
 def draw_example(
     rng: np.random.Generator, clip: TrainingClip, settings: ExampleSettings
 ) -> tuple[NDArray[np.uint8], FloatArray, NDArray[np.bool_]]:
-    """Frames (F, S, S), points (F, N, 2) and visibility (F, N) of one augmented example."""
+    """Frames (F, S, S), points (F, N, 2) and visibility (F, N) of one augmented example.
+
+    Points are finite also where the clip knows no position; they are not visible there.
+    Raises InputError for a clip with fewer frames than an example spans.
+    """
+    needed = max(settings.recent_lags, default=0) + 1
+    if len(clip.frames) < needed:
+        raise InputError(
+            f"{clip.name}: {len(clip.frames)} frames, but recent_lags need {needed}; leave it out or shorten the lags"
+        )
     chosen = _choose_frames(rng, len(clip.frames), settings.recent_lags)
-    focus = clip.tracks[rng.integers(len(clip.tracks)), chosen[0]]
     shape = clip.frames.shape[1], clip.frames.shape[2]
-    ranges = settings.affine or AffineRanges(0.0, 0.0, (1.0, 1.0), 0.0, False)
-    centre = focus if settings.affine else np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2], np.float32)
-    matrix = random_affine(rng, shape, settings.size, centre, ranges)
+    middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2], np.float32)
+    seen = np.flatnonzero(clip.visible[:, chosen[0]])
+    focus = clip.tracks[rng.choice(seen), chosen[0]] if settings.affine and len(seen) else middle
+    matrix = random_affine(rng, shape, settings.size, focus, settings.affine or FITTED)
     frames = warp_frames(clip.frames[chosen], matrix, settings.size)
     if settings.appearance:
         frames = random_appearance(rng, frames)
     points = warp_points(clip.tracks[:, chosen], matrix)
     inside = ((points >= 2) & (points <= settings.size - 3)).all(-1)
     visible = clip.visible[:, chosen] & inside
+    points = np.where(np.isfinite(points), points, np.float32((settings.size - 1) / 2))
     keep = _choose_points(rng, visible, settings.n_points)
     return frames, points[keep].transpose(1, 0, 2), visible[keep].T
 
 
 def _choose_frames(rng: np.random.Generator, n_frames: int, lags: tuple[int, ...]) -> NDArray[np.int64]:
     """Anchor anywhere, target anywhere with room for the recent frames; time runs backwards half of the time."""
-    target = int(rng.integers(max(lags), n_frames))
+    target = int(rng.integers(max(lags, default=0), n_frames))
     frames = np.array([rng.integers(n_frames), *(target - lag for lag in lags), target])
     return frames if rng.random() < 0.5 else n_frames - 1 - frames
 

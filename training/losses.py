@@ -84,17 +84,18 @@ def stream_losses(
     """Losses of one batch, target last among the F frames.
 
     maps     per scale (B * F, C_i, h_i, w_i) of all frames
-    points   (B, F, N, 2) pixels, visible (B, F, N)
+    points   (B, F, N, 2) pixels, finite also where not visible; visible (B, F, N)
+    generator  on the CPU, so that a run draws the same noise on every device
     """
     batch, n_frames, n_points = visible.shape
     first_image = torch.arange(batch, device=points.device) * n_frames
     truth = points[:, -1]
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(batch, 1, generator=generator)
+        return low + (high - low) * torch.rand(batch, 1, generator=generator).to(points.device)
 
     def normal() -> Tensor:
-        return torch.randn(batch, n_points, 2, generator=generator)
+        return torch.randn(batch, n_points, 2, generator=generator).to(points.device)
 
     drift = normal() * uniform(*noise.drift)[..., None]
     flow_sigma = uniform(*noise.flow).expand(batch, n_points)

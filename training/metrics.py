@@ -49,16 +49,19 @@ def accuracy(
     counts[:, query_frame] = False
     within = tuple(float((error[counts] < k).mean()) for k in THRESHOLDS_PX)
     medians = [np.median(error[n, counts[n]]) for n in range(len(error)) if counts[n].any()]
-    return Accuracy(within, float(np.mean(medians)), _survival(error, counts, 16.0), _survival(error, counts, 50.0))
+    survivals = (_survival(error, counts, query_frame, threshold) for threshold in (16.0, 50.0))
+    return Accuracy(within, float(np.mean(medians)), *survivals)
 
 
-def _survival(error: FloatArray, counts: NDArray[np.bool_], threshold_px: float) -> float:
-    """Mean share of frames until a point is first more than the threshold away."""
-    shares = []
-    for e, c in zip(error, counts, strict=True):
-        dead = np.flatnonzero((e > threshold_px) & c)
-        shares.append((dead[0] if len(dead) else len(e)) / len(e))
-    return float(np.mean(shares))
+def _survival(error: FloatArray, counts: NDArray[np.bool_], query_frame: int, threshold_px: float) -> float:
+    """Mean share of frames, the query left out, before a point is first more than the threshold away.
+
+    Time runs away from the query frame in both directions.
+    """
+    lost = (error > threshold_px) & counts
+    forward = ~np.logical_or.accumulate(lost[:, query_frame + 1 :], axis=1)
+    backward = ~np.logical_or.accumulate(lost[:, :query_frame][:, ::-1], axis=1)
+    return float(np.concatenate((backward, forward), 1).mean())
 
 
 def mean_accuracy(parts: list[Accuracy]) -> Accuracy:

@@ -86,6 +86,7 @@ def random_spec(seed: int, duration_s: float = 2.0, size_px: int = 384) -> Phant
         probe_drift=between(-1.0, 1.0),
         scar=(between(0.4, 1.0) if between(0, 1) < 0.25 else 0.0, between(10, 80), between(12, 30)),
     )
+    motion = replace(motion, scar=_smooth_scar(motion))
     place = Placement(between(12, 30), between(-8, 12), between(-15, 15))
     depth = place.apex_depth + shape.length + shape.atrium * between(0.4, 1.1)
     imaging = Imaging(
@@ -113,6 +114,13 @@ def random_spec(seed: int, duration_s: float = 2.0, size_px: int = 384) -> Phant
         texture_db=between(0.8, 5.5),
         decorrelation=(between(0.03, 0.45), between(1.0, 12.0)),
     )
+
+
+def _smooth_scar(motion: HeartMotion) -> tuple[float, float, float]:
+    """The scar, wide enough that the muscle moving towards it never folds over it."""
+    depth, centre, width = motion.scar
+    pull = motion.annular_excursion * (1.0 + abs(motion.side_difference))
+    return depth, centre, max(width, 1.2 * depth * pull)
 
 
 class Phantom:

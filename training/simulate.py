@@ -15,15 +15,19 @@ from specktrack.training.phantom import PhantomClip, random_spec, simulate_clip,
 
 VIEWS = ("a4c",)
 
-app = typer.Typer(add_completion=False)
+app = console.new_app()
 
 
 def to_training_clip(name: str, clip: PhantomClip) -> TrainingClip:
-    """Phantom truth in the layout of users' clips; end-systole is the most contracted frame of each beat."""
+    """Phantom truth in the layout of users' clips; end-systole is the most contracted frame of each beat.
+
+    A last beat that is cut off before it relaxes has no end-systole.
+    """
     rate = clip.frame_rate_hz
     ed_frames = tuple(round(t * rate) for t in clip.ed_s)
     bounds = [*ed_frames, len(clip.frames)]
-    es_frames = tuple(a + int(clip.state[a:b].argmax()) for a, b in pairwise(bounds) if b - a > 2)
+    peaks = ((int(clip.state[a:b].argmax()) + a, b) for a, b in pairwise(bounds) if b - a > 2)
+    es_frames = tuple(peak for peak, end in peaks if clip.state[end - 1] < clip.state[peak])
     return TrainingClip(name, clip.frames, clip.tracks, clip.visible, rate, clip.mm_per_px, ed_frames, es_frames, "a4c")
 
 
@@ -41,7 +45,12 @@ def simulate(
     """Write synthetic echo clips with exact tracks. Research use only."""
     if view not in VIEWS:
         raise InputError(f"--view {view}: unknown view; this version simulates {', '.join(VIEWS)}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be made ({error.strerror}); give a folder that can be written"
+        ) from error
     for k in track(range(seed, seed + n), description="simulating"):
         path = out / f"{view}-{k:06d}.npz"
         if path.exists():

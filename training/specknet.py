@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specktrack.rt.errors import InputError
+
 STRIDES = (2, 4, 8)
 CELL_OFFSET_PX = 0.5  # cell j of stride s is centred on pixel s * j + 0.5
 
@@ -100,7 +102,7 @@ def unit(features: Tensor, dim: int) -> Tensor:
 
 
 def build(name: str) -> SpeckNet:
-    """A network of a shipped size; raises KeyError with the names known."""
+    """A network of a shipped size; raises InputError with the names known."""
     if name not in SIZES:
-        raise KeyError(f"{name}: unknown network; known are {', '.join(SIZES)}")
+        raise InputError(f"model: {name}: unknown network; known are {', '.join(SIZES)}")
     return SpeckNet(SIZES[name])

@@ -14,7 +14,7 @@ import torch
 import typer
 from lightning_fabric import Fabric
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from specktrack.rt import console
 from specktrack.rt.errors import InputError
@@ -22,9 +22,9 @@ from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_che
 from specktrack.training.config import TrainConfig, load_train_config
 from specktrack.training.data import Batch, ClipPool, ExampleSettings, prefetch
 from specktrack.training.losses import FactorWeights, Losses, StreamNoise, stream_losses
-from specktrack.training.specknet import SIZES, build
+from specktrack.training.specknet import build
 
-app = typer.Typer(add_completion=False)
+app = console.new_app()
 
 
 class Trainer:
@@ -36,9 +36,10 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
-        self.network = build(config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = build(config.model).to(self.fabric.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples = ExampleSettings(config.size, config.n_points, config.recent_lags)
-        self.weights = FactorWeights(1 + len(config.recent_lags))
+        self.weights = FactorWeights(1 + len(config.recent_lags)).to(self.fabric.device)
         parameters = [*self.network.parameters(), *self.weights.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -59,6 +60,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"])
+        if state.get("precision"):
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = checkpoint.step
 
     def save(self) -> None:
@@ -69,6 +72,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
         }
         save_checkpoint(
             self.out / "last.pt",
@@ -84,12 +88,13 @@ class Trainer:
         network.train()
         batches = prefetch(config.seed, self.step, config.steps, pool, config.batch, self.examples)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as progress, _Log(self.out / "losses.csv", self.step) as log:
+        with Progress(*columns) as progress, _Log(self.out / "losses.csv", self.step, config.steps) as log:
             task = progress.add_task("training", total=config.steps, completed=self.step)
             for batch in batches:
+                rate = float(self.schedule.get_last_lr()[0])
                 losses = self._train_step(network, optimizer, batch)
                 self.step += 1
-                log.add(self.step, losses, float(self.schedule.get_last_lr()[0]))
+                log.add(self.step, losses, rate)
                 progress.update(task, completed=self.step, description=f"fused {log.fused_px:.2f} px")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
@@ -114,22 +119,24 @@ class Trainer:
             )
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(losses.total)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
         optimizer.step()
         self.schedule.step()
         return losses
 
 
 class _Log:
-    """losses.csv, one row for every 20 steps; rows after the resumed step are cut off."""
+    """losses.csv, one row for every 20 steps and for the last; rows after the resumed step are cut off."""
 
     EVERY = 20
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, last: int) -> None:
+        self._last = last
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         if step and path.exists():
-            kept = [row for row in csv.reader(path.open()) if row[0].isdigit() and int(row[0]) <= step]
+            with path.open(newline="") as file:
+                kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
         self._file = path.open("w", newline="")
         self._writer = csv.writer(self._file)
         self._writer.writerow(["step", "total", "single_px", "fused_px", "nll", "learning_rate", "elapsed_s"])
@@ -146,7 +153,7 @@ class _Log:
 
     def add(self, step: int, losses: Losses, rate: float) -> None:
         self._rows.append((losses.total.item(), losses.single_px, losses.fused_px, losses.likelihood))
-        if step % self.EVERY:
+        if step % self.EVERY and step != self._last:
             return
         means = [sum(column) / len(column) for column in zip(*self._rows, strict=True)]
         self.fused_px = means[2]
@@ -169,8 +176,6 @@ def train(
 ) -> None:
     """Train a tracker on clips. Research use only."""
     settings = load_train_config(config, set_ or [])
-    if settings.model not in SIZES:
-        raise InputError(f"model: {settings.model}: unknown network; known are {', '.join(SIZES)}")
     trainer = Trainer(settings)
     if resume:
         trainer.restore()

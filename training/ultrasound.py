@@ -124,7 +124,7 @@ class Scanner:
         return image
 
     def _blur(self, iq: Tensor) -> Tensor:
-        """The separable point-spread function, normalised to unit energy so that density sets the level."""
+        """The separable point-spread function, of unit sum; `Phantom` sets the level of its scatterers for it."""
         out = F.conv2d(iq[:, None], self._range_kernel[None, None, :, None], padding=(len(self._range_kernel) // 2, 0))
         return F.conv2d(out, self._angle_kernel[None, None, None], padding=(0, len(self._angle_kernel) // 2))[:, 0]
 
@@ -166,7 +166,7 @@ class Scanner:
 
 
 def _gaussian(sigma: float) -> Tensor:
-    """Odd kernel of unit energy when sigma is a PSF (> 1 sample); of unit sum when it only smooths."""
+    """Odd Gaussian kernel of unit sum, three sigmas to each side."""
     reach = max(math.ceil(3.0 * sigma), 1)
     x = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)
