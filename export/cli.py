@@ -11,19 +11,25 @@ import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from specktrack.export.graph import OPSET, export_onnx
 from specktrack.export.parity import ParityTable, compare
 from specktrack.rt import console
 from specktrack.rt.clip import open_clip
+from specktrack.rt.config import MatchConfig
+from specktrack.rt.correlation import CONFIDENCE_RADIUS_PX
+from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.errors import InputError
 from specktrack.rt.manifest import Manifest, Parity, Training, file_sha256, save_manifest
 from specktrack.rt.preprocess import preprocess
+from specktrack.training.calibration import Curve, fit_curve
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from specktrack.training.evaluate import EvalConfig, load_cases, track_case
 from specktrack.training.head import GAMMA
 from specktrack.training.losses import FactorWeights
+from specktrack.training.metrics import errors_px
 from specktrack.training.phantom import Phantom, standard_spec
 from specktrack.training.specknet import SpeckNet, build
 
@@ -39,6 +45,9 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the model file and its card.")],
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the model file.")] = "fp32",
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Stop after ONNX; no TensorRT plan.")] = False,
+    calibrate_on: Annotated[
+        Path | None, typer.Option(help="Folder of clips with truth to calibrate confidence on.")
+    ] = None,
     verify: Annotated[Path | None, typer.Option(help="Clip for the parity check beside the phantom.")] = None,
     size: Annotated[int, typer.Option(min=64, help="Height and width the model is meant for.")] = 256,
 ) -> None:
@@ -67,6 +76,8 @@ def export(
     _print(tables)
     if worst > MAX_PARITY_PX:
         raise InputError(f"{model}: differs from the network by {worst:.4f} px, more than {MAX_PARITY_PX}; not usable")
+    if calibrate_on is not None:
+        manifest = manifest.model_copy(update={"confidence_curve": _calibrate(model, calibrate_on)})
     parity = Parity(
         against=f"torch {torch.__version__}",
         max_feature_error=max(table.max_feature_error for table in tables.values()),
@@ -113,6 +124,20 @@ def _manifest(loaded: Checkpoint, weights: list[float], model: Path, size: int) 
             steps=loaded.step,
         ),
     )
+
+
+def _calibrate(model: Path, folder: Path) -> Curve:
+    """The curve from evidence to confidence, measured with the tracker of the stream on clips with truth."""
+    engine = OrtEngine(model)  # its card still has the neutral curve
+    shares, is_right = [], []
+    for case in track(load_cases(EvalConfig(data=(str(folder),))), description="calibrating confidence"):
+        tracks, share = track_case(engine, case, MatchConfig())
+        counts = case.visible.copy()
+        counts[:, case.query_frame] = False
+        size = case.frames.shape[1], case.frames.shape[2]
+        shares.append(share[counts])
+        is_right.append(errors_px(tracks, case.truth, size)[counts] < CONFIDENCE_RADIUS_PX)
+    return fit_curve(np.concatenate(shares), np.concatenate(is_right))
 
 
 def _verification(size: int, clip: Path | None) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -29,6 +29,7 @@ class FeatureMatcher:
         self.anchor_weight = manifest.anchor_weight
         self.recent_weights = dict(manifest.recent_weights)
         self._gamma = manifest.gamma
+        self._curve = np.asarray(manifest.confidence_curve, np.float64).T
 
     def templates(self, features: FeatureMaps, points: FloatArray) -> FloatArray:
         """Unit features (N, C1 + C2 + C3) at points (N, 2)."""
@@ -42,7 +43,8 @@ class FeatureMatcher:
         out = np.empty((len(prior.centre), 4), np.float32)
         side = _side_of_search(prior.sigma)
         match_points(*features, templates, weights, n_anchors, prior.centre, prior.sigma, side, self._gamma, out)
-        return Matched(out[:, :2].copy(), out[:, 2].copy(), out[:, 3].copy())
+        confidence = np.interp(out[:, 3], *self._curve).astype(np.float32)
+        return Matched(out[:, :2].copy(), out[:, 2].copy(), confidence)
 
 
 def _side_of_search(sigma: FloatArray) -> int:

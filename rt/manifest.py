@@ -49,6 +49,7 @@ class Manifest(Section):
     gamma: float = Field(gt=0)
     anchor_weight: float = Field(ge=0)  # of the anchor templates' evidence
     recent_weights: dict[int, float]  # frames back -> weight of that template's evidence
+    confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))  # share of evidence -> confidence
     versions: dict[str, str]
     parity: Parity | None = None
     training: Training | None = None

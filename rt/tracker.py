@@ -4,6 +4,9 @@ Each point has two anchors: `identity`, the template of the frame it was set on,
 latest diastasis. Templates of the last frames join them. The prior is centred on the last position moved by optical
 flow, or on the last position for an engine that wants no flow.
 
+Neighbours: optical flow drifts for a whole piece of wall together, while the errors of matches are each point's own.
+So the corrections that matches make to the flow are averaged over neighbouring points, the surer ones counting more.
+
 Zeroing: the soft argmax is a mean, and over asymmetric speckle a mean is a little off its peak. Each template
 therefore remembers what it answers in its own frame, where the truth is known, and that offset is taken out of later
 answers. Without it a still picture drifts.
@@ -18,6 +21,8 @@ from specktrack.rt.config import MatchConfig
 from specktrack.rt.engine import Engine, Factor, Features, Matched, Prior, Template
 from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.motion import FrameFlow, flow_at
+
+LEAST_SIGMA_PX = 0.3  # no match is surer than this
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class PointTracker:
         self._identity: _Zeroed | None = None
         self._appearance: _Zeroed | None = None
         self._recent: list[_Zeroed] = []  # of the last frames, newest last
+        self._closeness: FloatArray = np.zeros((0, 0), np.float32)
 
     def start(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
@@ -56,6 +62,7 @@ class PointTracker:
         self.points = points.astype(np.float32)
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
+        self._closeness = closeness(self.points, self._config.neighbour_px * self._scale)
         self._identity = self._zeroed(features, self.points)
         self._remember(self._identity)
 
@@ -77,13 +84,16 @@ class PointTracker:
     def update(self, features: Features, image: NDArray[np.uint8]) -> Matched:
         """Find the points in the next frame; raises RuntimeError before `start`."""
         flow = self._flow.update(image) if self._engine.uses_flow else None
-        chosen = self._choose()
+        prior, chosen = self._prior(flow), self._choose()
         factors = [Factor(zeroed.template, weight, is_anchor) for zeroed, weight, is_anchor in chosen]
-        matched = self._engine.match(features, factors, self._prior(flow))
+        matched = self._engine.match(features, factors, prior)
         self._is_relocalising = False
         total = sum(weight for _, weight, _ in chosen)
         offset = sum(zeroed.offset * (weight / total)[:, None] for zeroed, weight, _ in chosen)
-        self.points = np.asarray(matched.points - offset, np.float32)
+        correction = np.asarray(matched.points - offset - prior.centre, np.float32)
+        if flow is not None:
+            correction = shared(correction, matched.sigma, self._closeness)
+        self.points = prior.centre + correction
         self.confidence = matched.confidence
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
         if self._engine.recent_weights:
@@ -129,3 +139,24 @@ class PointTracker:
     def _remember(self, newest: _Zeroed) -> None:
         self._recent.append(newest)
         del self._recent[: -max(self._engine.recent_weights, default=1)]
+
+
+def closeness(points: FloatArray, reach_px: float) -> FloatArray:
+    """How much (N, N) each of the points (N, 2) has to say about each other: a Gaussian of their distance."""
+    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
+    return np.asarray(np.exp(-0.5 * squared / reach_px**2), np.float32)
+
+
+def shared(correction: FloatArray, sigma: FloatArray, near: FloatArray) -> FloatArray:
+    """Corrections (N, 2) averaged over neighbours.
+
+    sigma  (N,) standard deviation of each match, pixels
+    near   (N, N) from `closeness`
+    A lost (NaN) point tells its neighbours nothing and stays lost.
+    """
+    known = is_known(correction)
+    certainty = np.where(known, 1.0 / np.maximum(sigma, LEAST_SIGMA_PX) ** 2, 0.0).astype(np.float32)
+    weight = near * np.nan_to_num(certainty)[None]
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    mean = weight @ np.where(known[:, None], correction, 0.0).astype(np.float32) / total
+    return np.asarray(np.where(known[:, None], mean, np.nan), np.float32)

@@ -25,7 +25,9 @@ def shifted(picture: NDArray[np.uint8], dx: float, dy: float) -> NDArray[np.uint
     return np.asarray(cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def frame(pixels: NDArray[np.uint8], seq: int, fps: float = 50.0, mm_per_px: tuple[float, float] | None = None) -> Frame:
+def frame(
+    pixels: NDArray[np.uint8], seq: int, fps: float = 50.0, mm_per_px: tuple[float, float] | None = None
+) -> Frame:
     """A frame of stream 'test'."""
     height, width = pixels.shape[:2]
     return Frame("test", seq, round(seq * 1e9 / fps), "monotonic", pixels, Geometry(height, width, mm_per_px))

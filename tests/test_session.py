@@ -136,7 +136,7 @@ def test_after_a_pause_the_points_are_found_again() -> None:
     stream.set_points(grid(), "points")
     stream.update(frame(shifted(picture, 0, 0), 1))
     update = stream.update(frame(shifted(picture, 7, -4), 101))  # two seconds later
-    np.testing.assert_allclose(update.points[:, :2], grid() + (7, -4), atol=1.0)
+    np.testing.assert_allclose(update.points[:, :2], grid() + np.array([7, -4]), atol=1.0)
 
 
 def test_a_point_that_leaves_the_picture_is_lost_not_invented() -> None:

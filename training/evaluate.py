@@ -151,7 +151,8 @@ def _orders(case: Case) -> list[list[int]]:
     return [order for order in (list(range(query, last + 1)), list(range(query, -1, -1))) if len(order) > 1]
 
 
-def _track_classical(name: str, case: Case) -> FloatArray:
+def track_classical(name: str, case: Case) -> FloatArray:
+    """Tracks (N, T, 2) in clip pixels by one of the classical trackers, both ways from the query frame."""
     tracks = np.empty_like(case.truth)
     for order in _orders(case):
         pairs = [preprocess(case.frames[k], CLASSICAL_SIZE) for k in order]
@@ -168,7 +169,7 @@ def _evaluate(name: str, cases: Sequence[Case], config: MatchConfig) -> Row:
     for case in track(cases, description=name):
         start = time.perf_counter()
         if engine is None:
-            tracks, confidence = _track_classical(name, case), None
+            tracks, confidence = track_classical(name, case), None
         else:
             tracks, confidence = track_case(engine, case, config)
         seconds += time.perf_counter() - start

@@ -179,6 +179,8 @@ def train(
     trainer = Trainer(settings)
     if resume:
         trainer.restore()
+    elif (trainer.out / "last.pt").exists():
+        raise InputError(f"{trainer.out}: holds a run already; add --resume to go on with it, or choose another out")
     trainer.run()
     typer.echo(f"Trained to step {trainer.step}; checkpoint: {trainer.out / 'last.pt'}")
 
