@@ -14,6 +14,7 @@ class TrainConfig(Section):
 
     model: str = "specknet-s"
     data: tuple[str, ...] = ("runs/data/train",)  # folders of clips
+    data_note: str = ""  # what the clips are, for the model card
     out: str = "runs/specknet-s"
     seed: int = 1
     steps: int = Field(default=20000, ge=1)

@@ -65,19 +65,18 @@ class Trainer:
         self.step = checkpoint.step
 
     def save(self) -> None:
-        """Write `last.pt` of the run."""
+        """Write `last.pt`, to go on from, and `network.pt`, a tenth of its size, to export and fine-tune from."""
+        settings = self.config.model_dump(mode="json")
+        network = {"network": self.network.state_dict(), "weights": self.weights.state_dict()}
         state = {
-            "network": self.network.state_dict(),
-            "weights": self.weights.state_dict(),
+            **network,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
             "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
         }
-        save_checkpoint(
-            self.out / "last.pt",
-            Checkpoint(self.config.model, self.step, state, self.config.model_dump(mode="json")),
-        )
+        save_checkpoint(self.out / "last.pt", Checkpoint(self.config.model, self.step, state, settings))
+        save_checkpoint(self.out / "network.pt", Checkpoint(self.config.model, self.step, network, settings))
 
     def run(self) -> None:
         """Train to the last step; raises FloatingPointError on a loss that is not finite, with the batch saved."""
