@@ -22,7 +22,7 @@ def case(shared_folder: Path) -> Case:
 
 def by_command(model: str, case: Case, clips: Path, out: Path) -> Accuracy:
     """rt-track as a user runs it."""
-    command = [sys.executable, "-m", "specktrack.rt.track", str(clips / "a4c.mp4")]
+    command = [str(Path(sys.executable).with_name("rt-track")), str(clips / "a4c.mp4")]
     options = ["--points", str(clips / "a4c_points.json"), "--out", str(out), "--no-reanchor", "--no-overlay"]
     subprocess.run([*command, *options, "--model", model], check=True, capture_output=True, timeout=280)
     with np.load(out / "tracks.npz") as result:
