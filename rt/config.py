@@ -58,6 +58,7 @@ class MatchConfig(Section):
 
     flow_sigma_px: float = Field(default=0.8, gt=0)  # of the prior around last position + flow, point at rest
     flow_sigma_per_px: float = Field(default=0.15, ge=0)  # and how it grows with the speed
+    flow_doubt: float = Field(default=0.5, ge=0)  # and with the disagreement of the two flow estimates
     neighbour_px: float = Field(default=10.0, gt=0)  # reach of the neighbours a point shares its corrections with
     still_sigma_px: float = Field(default=5.0, gt=0)  # of the prior around the last position, engines without flow
     lost_sigma_px: float = Field(default=8.0, gt=0)  # of the prior after missing frames

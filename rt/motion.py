@@ -1,8 +1,11 @@
 """Optical flow between neighbouring frames: where the motion prior of the next match is centred.
 
-OpenCV's DIS flow is the cheap, well-known part of the tracker: it follows small motion very well and drifts, which the
-anchored match corrects.
+Two cheap, well-known estimators of OpenCV look at the same frames: DIS flow (dense, smooth) and pyramidal Lucas-Kanade
+(each point on its own). They err independently, so their mean is better than either, and where they disagree the prior
+is wide. Both follow small motion very well and drift, which the anchored match corrects.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,42 +13,59 @@ from numpy.typing import NDArray
 
 from specktrack.rt.geometry import FloatArray, is_known
 
-_PRESETS = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
+LUCAS_KANADE_WINDOW = (21, 21)
+LUCAS_KANADE_LEVELS = 3
 
 
-class FrameFlow:
+@dataclass(frozen=True)
+class Step:
+    """Motion of the points since the frame before; NaN for a lost point."""
+
+    displacement: FloatArray  # (N, 2) pixels
+    disagreement: FloatArray  # (N,) distance of the two estimates, pixels
+
+
+class PointFlow:
     """Displacement of points from the previous image to this one."""
 
-    def __init__(self, preset: str = "medium") -> None:
-        self._dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._previous: NDArray[np.uint8] | None = None
-        self._flow: FloatArray | None = None
+        self._dense: FloatArray | None = None
 
-    def update(self, image: NDArray[np.uint8]) -> FloatArray | None:
-        """Dense flow (H, W, 2), pixels, from the last image to this one; None for the first.
-
-        The array is reused by the next call.
-        """
-        flow = None
-        if self._previous is not None:
-            self._flow = self._dis.calc(self._previous, image, self._flow)
-            flow = self._flow
-        self._previous = image
-        return flow
+    def update(self, image: NDArray[np.uint8], points: FloatArray) -> Step | None:
+        """How far points (N, 2) of the previous image moved to this one (H, W); None for the first image."""
+        previous, self._previous = self._previous, image
+        if previous is None:
+            return None
+        self._dense = self._dis.calc(previous, image, self._dense)
+        smooth = flow_at(self._dense, points)
+        own = lucas_kanade_step(previous, image, points)
+        own = np.where(np.isfinite(own), own, smooth)
+        return Step(0.5 * (smooth + own), np.hypot(*(smooth - own).T))
 
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
         self._previous = None
-        self._flow = None
 
 
 def flow_at(flow: FloatArray, points: FloatArray) -> FloatArray:
-    """Displacement (N, 2) of points (N, 2), read bilinearly; NaN for a lost point."""
+    """Displacement (N, 2) of points (N, 2) in a dense flow (H, W, 2), read bilinearly; NaN for a lost point."""
     known = is_known(points)
     where = np.where(known[:, None], points, 0.0).astype(np.float32)
     value = cv2.remap(flow, where[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
     return np.where(known[:, None], value, np.nan).astype(np.float32)
+
+
+def lucas_kanade_step(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray) -> FloatArray:
+    """Displacement (N, 2) of points (N, 2) by pyramidal Lucas-Kanade; NaN for a lost point or where it finds none."""
+    known = is_known(points)
+    result = np.full(points.shape, np.nan, np.float32)
+    if known.any():
+        start = np.ascontiguousarray(points[known][:, None], np.float32)
+        found, status, _ = cv2.calcOpticalFlowPyrLK(
+            before, after, start, None, winSize=LUCAS_KANADE_WINDOW, maxLevel=LUCAS_KANADE_LEVELS
+        )
+        step = np.asarray(found, np.float32)[:, 0] - start[:, 0]
+        result[known] = np.where(np.asarray(status).reshape(-1, 1) > 0, step, np.nan)
+    return result

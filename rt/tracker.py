@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from specktrack.rt.config import MatchConfig
 from specktrack.rt.engine import Engine, Factor, Features, Matched, Prior, Template
 from specktrack.rt.geometry import FloatArray, is_known
-from specktrack.rt.motion import FrameFlow, flow_at
+from specktrack.rt.motion import PointFlow, Step
 
 LEAST_SIGMA_PX = 0.3  # no match is surer than this
 
@@ -39,7 +39,7 @@ class PointTracker:
     def __init__(self, engine: Engine, config: MatchConfig) -> None:
         self._engine = engine
         self._config = config
-        self._flow = FrameFlow()
+        self._flow = PointFlow()
         self._scale = engine.input_size[1] / 256.0
         self.reset()
 
@@ -58,8 +58,8 @@ class PointTracker:
     def start(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
         self.reset()
-        self._flow.update(image)
         self.points = points.astype(np.float32)
+        self._flow.update(image, self.points)
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
         self._closeness = closeness(self.points, self._config.neighbour_px * self._scale)
@@ -83,7 +83,7 @@ class PointTracker:
 
     def update(self, features: Features, image: NDArray[np.uint8]) -> Matched:
         """Find the points in the next frame; raises RuntimeError before `start`."""
-        flow = self._flow.update(image) if self._engine.uses_flow else None
+        flow = self._flow.update(image, self.points) if self._engine.uses_flow else None
         prior, chosen = self._prior(flow), self._choose()
         factors = [Factor(zeroed.template, weight, is_anchor) for zeroed, weight, is_anchor in chosen]
         matched = self._engine.match(features, factors, prior)
@@ -100,14 +100,15 @@ class PointTracker:
             self._remember(self._zeroed(features, self.points))
         return Matched(self.points, matched.sigma, matched.confidence)
 
-    def _prior(self, flow: FloatArray | None) -> Prior:
+    def _prior(self, flow: Step | None) -> Prior:
         if flow is None:
             sigma_px = self._config.lost_sigma_px if self._is_relocalising else self._config.still_sigma_px
             return Prior(self.points, np.full(len(self.points), sigma_px * self._scale, np.float32))
-        step = flow_at(flow, self.points)
-        speed = np.nan_to_num(np.hypot(step[:, 0], step[:, 1]))
+        speed = np.nan_to_num(np.hypot(*flow.displacement.T))
+        doubt = np.nan_to_num(flow.disagreement)
         sigma = self._config.flow_sigma_px * self._scale + self._config.flow_sigma_per_px * speed
-        return Prior(self.points + step, sigma.astype(np.float32))
+        sigma += self._config.flow_doubt * doubt
+        return Prior(self.points + flow.displacement, sigma.astype(np.float32))
 
     def _choose(self) -> list[tuple[_Zeroed, FloatArray, bool]]:
         """Templates, weights and whether each is an anchor; two anchors share the anchor's weight."""

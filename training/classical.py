@@ -8,19 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.motion import FrameFlow, flow_at
+from specktrack.rt.motion import flow_at, lucas_kanade_step
 
 Images = Sequence[NDArray[np.uint8]]  # (h, w) each, in the order they are tracked
 
 
 def dis_flow(images: Images, points: FloatArray) -> FloatArray:
     """Tracks (N, T, 2) of points (N, 2) by DIS optical flow, medium preset, chained."""
-    flow, tracks = FrameFlow("medium"), [points]
-    flow.update(images[0])
-    for image in images[1:]:
-        dense = flow.update(image)
-        assert dense is not None
-        tracks.append(tracks[-1] + flow_at(dense, tracks[-1]))
+    dis, tracks = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM), [points]
+    for before, after in pairwise(images):
+        tracks.append(tracks[-1] + flow_at(dis.calc(before, after, None), tracks[-1]))
     return np.stack(tracks, 1)
 
 
@@ -28,10 +25,8 @@ def lucas_kanade(images: Images, points: FloatArray) -> FloatArray:
     """Tracks (N, T, 2) by pyramidal Lucas-Kanade, 21 x 21 window, three levels, chained."""
     tracks = [points]
     for before, after in pairwise(images):
-        found, _, _ = cv2.calcOpticalFlowPyrLK(
-            before, after, np.ascontiguousarray(tracks[-1][:, None]), None, winSize=(21, 21), maxLevel=3
-        )
-        tracks.append(np.asarray(found, np.float32)[:, 0])
+        step = lucas_kanade_step(before, after, tracks[-1])
+        tracks.append(tracks[-1] + np.nan_to_num(step))
     return np.stack(tracks, 1)
 
 
