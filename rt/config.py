@@ -43,7 +43,7 @@ class ModelConfig(Section):
 
     name: str = "specknet-s"  # a shipped name, a path to a model file, or "block"
     engine: Literal["auto", "tensorrt", "torch", "onnxruntime", "openvino", "block"] = "auto"
-    threads: int = Field(default=0, ge=0)  # 0: as many as the process may use
+    threads: int = Field(default=0, ge=0)  # 0: all cores but one, which flow and sockets need
 
 
 class WindowConfig(Section):
@@ -61,6 +61,8 @@ class MatchConfig(Section):
     flow_doubt: float = Field(default=0.5, ge=0)  # and with the disagreement of the two flow estimates
     neighbour_px: float = Field(default=12.0, gt=0)  # reach of the neighbours a point shares its corrections with
     still_sigma_px: float = Field(default=5.0, gt=0)  # of the prior around the last position, engines without flow
+    loop_sigma_px: float = Field(default=5.0, gt=0)  # of the prior when the identity template is asked for the drift
+    loop_rate: float = Field(default=0.25, gt=0, le=1)  # share of the drift taken out per frame
     lost_sigma_px: float = Field(default=8.0, gt=0)  # of the prior after missing frames
     trust_rate: float = Field(default=0.2, gt=0, le=1)  # share of a new frame in a point's averaged confidence
     lost_below: float = Field(default=0.1, ge=0, le=1)  # averaged confidence under which a point is lost

@@ -21,6 +21,7 @@ CELL_OFFSET_PX = 0.5
 STRIDES = (2, 4, 8)
 FLOOR = 0.01
 CONFIDENCE_RADIUS_PX = 4.0  # confidence: share of the anchors' evidence within this of the position, no prior
+CONFIDENCE_REACH_PX = 8  # half side of the square it is a share of, however far the match searches
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not nnan: a lost point is NaN
 
 Curve = NDArray[np.float64]
@@ -129,8 +130,8 @@ def match_points(
             if k < n_anchors:
                 anchored[:, :] = total
         _add_prior(total, sigma[n])
-        _normalise(total, left, top, width, height)
-        _normalise(anchored, left, top, width, height)
+        _normalise(total, left, top, width, height, side)
+        _normalise(anchored, left, top, width, height, CONFIDENCE_REACH_PX)
         _read_out(total, anchored, left, top, out[n])
 
 
@@ -145,13 +146,15 @@ def _add_prior(total: NDArray[np.float64], sigma: float) -> None:
 
 
 @njit(cache=True, fastmath=_FAST, nogil=True)
-def _normalise(total: NDArray[np.float64], left: float, top: float, width: int, height: int) -> None:
-    """Log weights (S, S) become probabilities; positions outside the image get none."""
+def _normalise(total: NDArray[np.float64], left: float, top: float, width: int, height: int, reach: int) -> None:
+    """Log weights (S, S) become probabilities; positions outside the image or beyond the reach get none."""
     side = total.shape[0]
+    middle = side // 2
     highest = -1e300
     for j in range(side):
         for i in range(side):
-            if left + i < 0 or left + i > width - 1 or top + j < 0 or top + j > height - 1:
+            is_near = abs(i - middle) <= reach and abs(j - middle) <= reach
+            if not is_near or left + i < 0 or left + i > width - 1 or top + j < 0 or top + j > height - 1:
                 total[j, i] = -1e300
             highest = max(highest, total[j, i])
     mass = 0.0
@@ -243,7 +246,8 @@ def match_slow(
                 anchored += evidence if k < n_anchors else 0.0
         total -= 0.5 * (steps[None] ** 2 + steps[:, None] ** 2) / float(sigma[n]) ** 2
         outside = ((x < 0) | (x > width - 1))[None] | ((y < 0) | (y > height - 1))[:, None]
-        p, free = (_normalised(np.where(outside, -np.inf, values)) for values in (total, anchored))
+        far = (np.abs(steps) > CONFIDENCE_REACH_PX)[None] | (np.abs(steps) > CONFIDENCE_REACH_PX)[:, None]
+        p, free = (_normalised(np.where(no, -np.inf, v)) for no, v in ((outside, total), (outside | far, anchored)))
         mean = np.array([(p * x[None]).sum(), (p * y[:, None]).sum()])
         squared = (x - mean[0])[None] ** 2 + (y - mean[1])[:, None] ** 2
         near = free[squared <= CONFIDENCE_RADIUS_PX**2].sum()

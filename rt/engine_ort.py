@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from specktrack.rt.correlation import FeatureMaps, match_points, sample_templates
+from specktrack.rt.correlation import CONFIDENCE_REACH_PX, FeatureMaps, match_points, sample_templates
 from specktrack.rt.engine import Factor, Matched, Prior
 from specktrack.rt.errors import EngineError
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.manifest import Manifest, load_manifest
 
-NARROWEST_REACH_PX = 8  # enough surroundings for a confidence
+NARROWEST_REACH_PX = CONFIDENCE_REACH_PX
 WIDEST_REACH_PX = 20
 
 
@@ -59,11 +59,11 @@ class OrtEngine(FeatureMatcher):
     name = "onnxruntime"
 
     def __init__(self, model: Path, threads: int = 0) -> None:
-        """Load a model file with its manifest; threads 0 takes all cores the process may use. Raises EngineError."""
+        """Load a model file with its manifest; threads 0 leaves one core to flow and sockets. Raises EngineError."""
         manifest = load_manifest(model)
         super().__init__(manifest)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or max(len(os.sched_getaffinity(0)) - 1, 1)
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -5,7 +5,9 @@ Two cheap, well-known estimators of OpenCV look at the same frames: DIS flow (de
 is wide. Both follow small motion very well and drift, which the anchored match corrects.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -29,16 +31,23 @@ class PointFlow:
     """Displacement of points from the previous image to this one."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = _thrifty_dis()
         self._previous: NDArray[np.uint8] | None = None
         self._dense: FloatArray | None = None
+        self._begun: Future[FloatArray] | None = None
+
+    def begin(self, image: NDArray[np.uint8]) -> None:
+        """Start on the dense flow to an image that `update` will be given next, beside what the caller does now."""
+        if self._previous is not None:
+            self._begun = _worker().submit(self._dis.calc, self._previous, image, self._dense)
 
     def update(self, image: NDArray[np.uint8], points: FloatArray) -> Step | None:
         """How far points (N, 2) of the previous image moved to this one (H, W); None for the first image."""
         previous, self._previous = self._previous, image
+        begun, self._begun = self._begun, None
         if previous is None:
             return None
-        self._dense = self._dis.calc(previous, image, self._dense)
+        self._dense = begun.result() if begun else self._dis.calc(previous, image, self._dense)
         smooth = flow_at(self._dense, points)
         own = lucas_kanade_step(previous, image, points)
         own = np.where(np.isfinite(own), own, smooth)
@@ -46,7 +55,24 @@ class PointFlow:
 
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
-        self._previous = None
+        if self._begun is not None:
+            self._begun.result()
+        self._previous = self._begun = None
+
+
+def _thrifty_dis() -> cv2.DISOpticalFlow:
+    """The medium preset with fewer iterations: less than half the time, the same accuracy beside Lucas-Kanade."""
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setPatchStride(4)
+    dis.setGradientDescentIterations(16)
+    dis.setVariationalRefinementIterations(2)
+    return dis
+
+
+@cache
+def _worker() -> ThreadPoolExecutor:
+    """One thread for the dense flow of all streams; OpenCV lets go of the interpreter while it works."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow")
 
 
 def flow_at(flow: FloatArray, points: FloatArray) -> FloatArray:

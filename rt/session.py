@@ -23,6 +23,7 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray, Geometry, ImageScale
 from specktrack.rt.phase import PhaseTracker
 from specktrack.rt.preprocess import preprocess
+from specktrack.rt.same_phase import SamePhase
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.tracker import PointTracker
 from specktrack.rt.update import AnchorInfo, BeatEvents, Group, GroupKind, SettledBeat, StrainSample, Update
@@ -49,6 +50,7 @@ class Session:
         self._tracker = PointTracker(engine, config.match)
         self._phase = PhaseTracker(config.phase)
         self._anchors = AnchorPolicy(config.anchor)
+        self._same_phase = SamePhase()
         self._history = BeatHistory(0)
         self._meter: StrainMeter | None = None
         self._groups: tuple[Group, ...] = ()
@@ -73,6 +75,7 @@ class Session:
         message = self._check_continuity(frame)
         with self._stage("preprocess"):
             image, self._scale = preprocess(frame.pixels, self._engine.input_size)
+        self._tracker.look_ahead(image)
         with self._stage("encode"):
             features = self._engine.encode(image)
         entry = WindowEntry(frame.seq, frame.time_s, image, features)
@@ -168,7 +171,18 @@ class Session:
                 speed = float(np.nanmean(step)) / interval_s if np.isfinite(step).any() else None
             entry.points = self._tracker.points.copy()
         self._window.push(entry)
+        if self._groups and self._config.anchor.enabled:
+            self._close_loop(entry)
         return speed
+
+    def _close_loop(self, entry: WindowEntry) -> None:
+        """Once a beat, at the phase the points were set in, take out what has drifted."""
+        steps = self._same_phase.update(entry.image)
+        if steps is None or steps >= len(self._window):
+            return
+        alike = self._window.back(steps)
+        if alike.points is not None:
+            self._tracker.close_loop(alike.features, alike.points)
 
     def _published_points(self) -> FloatArray:
         """(N, 3) in source pixels; a lost point is NaN, NaN, 0."""
@@ -273,6 +287,7 @@ class Session:
         self._anchor_time_s = drawn_on.time_s
         drawn_on.points = self._scale.forward(points)
         self._tracker.start(drawn_on.features, drawn_on.points, drawn_on.image)
+        self._same_phase.start(drawn_on.image)
         for entry in self._entries_after(drawn_on):
             self._tracker.update(entry.features, entry.image)
             entry.points = self._tracker.points.copy()

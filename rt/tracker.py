@@ -23,6 +23,7 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.motion import PointFlow, Step
 
 LEAST_SIGMA_PX = 0.3  # no match is surer than this
+LEAST_CONFIDENCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class PointTracker:
         self._appearance: _Zeroed | None = None
         self._recent: list[_Zeroed] = []  # of the last frames, newest last
         self._closeness: FloatArray = np.zeros((0, 0), np.float32)
+        self._loop_offset: FloatArray = np.zeros((0, 2), np.float32)
+        self._pending: FloatArray = np.zeros((0, 2), np.float32)  # drift found, not yet taken out
 
     def start(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
@@ -64,6 +67,8 @@ class PointTracker:
         self._trust = self.confidence.copy()
         self._closeness = closeness(self.points, self._config.neighbour_px * self._scale)
         self._identity = self._zeroed(features, self.points)
+        self._loop_offset = np.nan_to_num(self._ask_identity(features, self.points).points - self.points)
+        self._pending = np.zeros_like(self.points)
         self._remember(self._identity)
 
     @property
@@ -81,10 +86,28 @@ class PointTracker:
         """Take the appearance templates from a frame of the window where the points (N, 2) were found."""
         self._appearance = self._zeroed(features, points)
 
+    def close_loop(self, features: Features, points: FloatArray) -> None:
+        """The heart is where it was when the points were set: ask the identity templates how far points have drifted.
+
+        points (N, 2) were found in the frame of these features. A sure point goes by its own answer, an unsure one by
+        its neighbours'; the drift is taken out over the next few frames, so that no point jumps.
+        """
+        answer = self._ask_identity(features, points)
+        own = np.asarray(answer.points - self._loop_offset - points, np.float32)
+        trust = answer.confidence[:, None]
+        sigma = np.asarray(answer.sigma / np.maximum(answer.confidence, LEAST_CONFIDENCE), np.float32)
+        drift = trust * own + (1 - trust) * shared(own, sigma, self._closeness)
+        self._pending = np.nan_to_num(drift)
+
+    def look_ahead(self, image: NDArray[np.uint8]) -> None:
+        """Start on what needs only the next image, while the engine encodes it."""
+        if self._identity is not None and self._engine.uses_flow:
+            self._flow.begin(image)
+
     def update(self, features: Features, image: NDArray[np.uint8]) -> Matched:
         """Find the points in the next frame; raises RuntimeError before `start`."""
         flow = self._flow.update(image, self.points) if self._engine.uses_flow else None
-        prior, chosen = self._prior(flow), self._choose()
+        prior, chosen = self._prior(flow), self._choose(has_flow=flow is not None)
         factors = [Factor(zeroed.template, weight, is_anchor) for zeroed, weight, is_anchor in chosen]
         matched = self._engine.match(features, factors, prior)
         self._is_relocalising = False
@@ -93,12 +116,21 @@ class PointTracker:
         correction = np.asarray(matched.points - offset - prior.centre, np.float32)
         if flow is not None:
             correction = shared(correction, matched.sigma, self._closeness)
-        self.points = prior.centre + correction
+        taken_out = self._config.loop_rate * self._pending
+        self._pending = self._pending - taken_out
+        self.points = prior.centre + correction + taken_out
         self.confidence = matched.confidence
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
         if self._engine.recent_weights:
             self._remember(self._zeroed(features, self.points))
         return Matched(self.points, matched.sigma, matched.confidence)
+
+    def _ask_identity(self, features: Features, points: FloatArray) -> Matched:
+        """Where the identity templates alone see the points, searched widely around points (N, 2)."""
+        assert self._identity is not None
+        ones = np.ones(len(points), np.float32)
+        factor = Factor(self._identity.template, self._engine.anchor_weight * ones, True)
+        return self._engine.match(features, [factor], Prior(points, self._config.loop_sigma_px * self._scale * ones))
 
     def _prior(self, flow: Step | None) -> Prior:
         if flow is None:
@@ -110,12 +142,15 @@ class PointTracker:
         sigma += self._config.flow_doubt * doubt
         return Prior(self.points + flow.displacement, sigma.astype(np.float32))
 
-    def _choose(self) -> list[tuple[_Zeroed, FloatArray, bool]]:
-        """Templates, weights and whether each is an anchor; two anchors share the anchor's weight."""
+    def _choose(self, has_flow: bool) -> list[tuple[_Zeroed, FloatArray, bool]]:
+        """Templates, weights and whether each is an anchor; two anchors share the anchor's weight.
+
+        Errors of the same anchor are alike from frame to frame, so beside flow it counts less than its weight says.
+        """
         if self._identity is None:
             raise RuntimeError("no points were set")
         ones = np.ones(len(self.points), np.float32)
-        anchor = self._engine.anchor_weight * self._config.anchor_gain * ones
+        anchor = self._engine.anchor_weight * (self._config.anchor_gain if has_flow else 1.0) * ones
         share = self._config.identity_share if self._appearance is not None else 1.0
         chosen = [(self._identity, share * anchor, True)]
         if self._appearance is not None:
@@ -128,7 +163,7 @@ class PointTracker:
     def _zeroed(self, features: Features, points: FloatArray) -> _Zeroed:
         """Templates at points (N, 2), and what they answer there under the weight and the prior of a point at rest."""
         template = self._engine.templates(features, points)
-        weight = self._engine.anchor_weight * self._config.anchor_gain
+        weight = self._engine.anchor_weight * (self._config.anchor_gain if self._engine.uses_flow else 1.0)
         weight += sum(self._engine.recent_weights.values()) * self._config.recent_gain
         sigma_px = self._config.flow_sigma_px if self._engine.uses_flow else self._config.still_sigma_px
         ones = np.ones(len(points), np.float32)

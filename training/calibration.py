@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.correlation import CONFIDENCE_RADIUS_PX
+from specktrack.rt.correlation import CONFIDENCE_RADIUS_PX, CONFIDENCE_REACH_PX
 
 BINS = 24
-SEARCHED_SIDE_PX = 17  # of the square most matches search
-CHANCE = math.pi * CONFIDENCE_RADIUS_PX**2 / SEARCHED_SIDE_PX**2
+CHANCE = math.pi * CONFIDENCE_RADIUS_PX**2 / (2 * CONFIDENCE_REACH_PX + 1) ** 2
 
 Curve = tuple[tuple[float, float], ...]
 
