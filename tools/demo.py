@@ -128,7 +128,7 @@ def _feed(processes: Processes, wiring: Wiring, clip: Path, contour: Path, *opti
 def _view(processes: Processes, wiring: Wiring, clip: Path, contour: Path, *options: str) -> subprocess.Popen[str]:
     addresses = ["--frames", wiring.tee, "--results", wiring.results, "--control", wiring.control]
     points = ["--points", str(contour), "--loop-length", str(open_clip(clip).frame_count)]
-    return processes.start("rt-view", "specktrack.tools.view", *addresses, *points, *options)
+    return processes.start("rt-view", "specktrack.tools.view", *addresses, *points, *options, niceness=10)
 
 
 def _live(processes: Processes, wiring: Wiring, clip: Path, contour: Path) -> None:

@@ -16,11 +16,12 @@ from specktrack.rt.overlay import Overlay, scene_of_track
 from specktrack.rt.video_out import VideoOut
 from specktrack.rt.wire import BeatHeader, BeatMessage
 from specktrack.tools.client import geometry_px
-from specktrack.tools.receiver import Receiver, Shown
+from specktrack.tools.receiver import Event, Receiver, Shown
 
 _USUAL_RATE_HZ = 50.0
 _FRAMES_FOR_RATE = 8
 _POLL_MS = 100
+_MOST_WAITING = 2048  # frames received and not yet drawn; then messages wait in the socket
 
 
 @dataclass
@@ -126,20 +127,31 @@ def record(
     """Until the stream falls silent for idle_s, `frame_count` frames are written, or nothing ever comes for start_s.
 
     check  called between messages; what it raises ends the recording
+
+    A film can wait, a scanner cannot: what arrives is taken first, and drawn when there is time.
     """
-    heard_s = time.monotonic()
+    heard_s, is_open = time.monotonic(), True
+    waiting: deque[Event] = deque()
     try:
-        while frame_count is None or recorder.seen.frames < frame_count:
+        while is_open or waiting:
             check()
-            for event in receiver.events(_POLL_MS):
-                if isinstance(event, BeatMessage):
-                    recorder.add_beat(event)
-                elif isinstance(event, Shown) and recorder.seen.frames != frame_count:
-                    heard_s = time.monotonic()
-                    recorder.add(event)
-            if time.monotonic() - heard_s > (idle_s if recorder.seen.frames else start_s):
+            if is_open and len(waiting) < _MOST_WAITING:
+                arrived = receiver.events(0 if waiting else _POLL_MS)
+                waiting.extend(arrived)
+                heard_s = time.monotonic() if any(isinstance(event, Shown) for event in arrived) else heard_s
+                is_open = time.monotonic() - heard_s <= (idle_s if recorder.seen.frames else start_s)
+            if waiting:
+                _draw(recorder, waiting.popleft())
+            if recorder.seen.frames == frame_count:
                 break
     except KeyboardInterrupt:
         pass  # the usual way to end a recording by hand: the file is finished below
     recorder.close()
     return recorder.seen
+
+
+def _draw(recorder: Recorder, event: Event) -> None:
+    if isinstance(event, BeatMessage):
+        recorder.add_beat(event)
+    elif isinstance(event, Shown):
+        recorder.add(event)

@@ -1,5 +1,6 @@
 """A few processes that live and die together."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,8 @@ class Processes:
         self._running: list[tuple[str, subprocess.Popen[str]]] = []
         self._lines: dict[int, SimpleQueue[str | None]] = {}
 
-    def start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[str]:
-        """Run a module with this Python; its messages are kept for `last_words`."""
+    def start(self, name: str, module: str, *arguments: str, niceness: int = 0) -> subprocess.Popen[str]:
+        """Run a module with this Python; its messages are kept for `last_words`. A nice one yields to the others."""
         with self._log(name).open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -33,6 +34,7 @@ class Processes:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                preexec_fn=(lambda: os.nice(niceness)) if niceness and hasattr(os, "nice") else None,
             )
         self._running.append((name, process))
         lines = self._lines[process.pid] = SimpleQueue()
