@@ -8,6 +8,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py (SpeckNet), engine_block.py; manifest.py (the model's card)
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
+  same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: cycle.py (period and events), pulse.py (motion of the image)
   anchor.py       which frame to re-anchor on
   contour.py      resampling, smoothing, segments; strain.py (live strain)
