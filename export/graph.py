@@ -50,6 +50,7 @@ def export_onnx(network: SpeckNet, path: Path, size: tuple[int, int]) -> None:
         )
     assert program is not None
     program.save(str(path), external_data=False)
+    _forget_origin(path)
     check_graph(path)
 
 
@@ -63,6 +64,17 @@ def _quiet_exporter() -> Iterator[None]:
         warnings.simplefilter("ignore")
         yield
     logger.setLevel(level)
+
+
+def _forget_origin(path: Path) -> None:
+    """The exporter writes stack traces with the paths of this machine into the file: a model does not carry them."""
+    model = onnx.load(str(path))
+    for holder in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def check_graph(path: Path) -> None:
