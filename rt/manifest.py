@@ -9,9 +9,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from specktrack.rt.errors import EngineError
+from specktrack.rt.headers import NOTICE
 from specktrack.rt.settings import Section
-
-NOTICE = "Research use only. Not a medical device."
 
 
 class Parity(Section):
