@@ -19,16 +19,18 @@ from specktrack.export.parity import ParityTable, compare
 from specktrack.rt import console
 from specktrack.rt.clip import open_clip
 from specktrack.rt.config import MatchConfig
-from specktrack.rt.correlation import CONFIDENCE_RADIUS_PX
 from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.errors import InputError
-from specktrack.rt.manifest import Manifest, Parity, Training, file_sha256, save_manifest
+from specktrack.rt.fusion import save_fusion, steady_weights
+from specktrack.rt.manifest import FileRef, Manifest, Parity, Training, file_sha256, save_manifest
+from specktrack.rt.position import CONFIDENCE_RADIUS_PX
 from specktrack.rt.preprocess import preprocess
 from specktrack.training.calibration import Curve, fit_curve
+from specktrack.training.cases import EvalConfig, load_cases
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from specktrack.training.evaluate import EvalConfig, load_cases, track_case
+from specktrack.training.follow import track_case
+from specktrack.training.fusion import FusionModel
 from specktrack.training.head import GAMMA
-from specktrack.training.losses import FactorWeights
 from specktrack.training.metrics import errors_px
 from specktrack.training.phantom import Phantom, standard_spec
 from specktrack.training.specknet import SpeckNet, build
@@ -59,14 +61,14 @@ def export(
     if size % 8:
         raise InputError(f"--size {size}: must be a multiple of 8, for example {size // 8 * 8}")
     loaded = load_checkpoint(find_checkpoint(checkpoint))
-    network, weights = _networks(loaded)
+    network = _network(loaded)
     out.mkdir(parents=True, exist_ok=True)
     model = out / f"{loaded.model}.onnx"
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("exporting to ONNX", total=None)
         export_onnx(network, model, (size, size))
-        manifest = _manifest(loaded, weights, model, size)
+        manifest = _manifest(loaded, _write_fusion(loaded, model), model, size)
         save_manifest(manifest, model)
         tables: dict[str, ParityTable] = {}
         for name, images in _verification(size, verify):
@@ -87,19 +89,34 @@ def export(
     typer.echo(f"Written: {model} and its card {model.with_suffix('.json').name}")
 
 
-def _networks(loaded: Checkpoint) -> tuple[SpeckNet, list[float]]:
-    """The network in evaluation mode and the weights of its factors, anchor first."""
+def _network(loaded: Checkpoint) -> SpeckNet:
+    """The network in evaluation mode."""
     network = build(loaded.model)
     network.load_state_dict(loaded.state["network"])
-    factor = FactorWeights(len(loaded.state["weights"]["raw"]))
-    factor.load_state_dict(loaded.state["weights"])
-    return network.eval(), [float(w) for w in factor().detach()]
+    return network.eval()
 
 
-def _manifest(loaded: Checkpoint, weights: list[float], model: Path, size: int) -> Manifest:
+def _write_fusion(loaded: Checkpoint, model: Path) -> FileRef:
+    """The weights of the fusion beside the model; fixed gains where none were trained."""
+    arrays = steady_weights()
+    if "fusion" in loaded.state:
+        fusion = FusionModel()
+        try:
+            fusion.load_state_dict(loaded.state["fusion"])
+        except RuntimeError as error:
+            raise InputError(
+                "the fusion in the checkpoint is of another version; train it again with train-fusion"
+            ) from error
+        arrays = fusion.arrays()
+    else:
+        typer.echo("The checkpoint has no trained fusion: fixed gains are used; train it with train-fusion.")
+    path = model.with_suffix(".fusion.npz")
+    save_fusion(path, arrays)
+    return FileRef(file=path.name, sha256=file_sha256(path))
+
+
+def _manifest(loaded: Checkpoint, fusion: FileRef, model: Path, size: int) -> Manifest:
     settings: dict[str, Any] = loaded.settings
-    lags = [int(lag) for lag in settings["recent_lags"]]
-    features = build(loaded.model).config.features
     return Manifest(
         model=loaded.model,
         file=model.name,
@@ -107,10 +124,9 @@ def _manifest(loaded: Checkpoint, weights: list[float], model: Path, size: int) 
         opset=OPSET,
         precision="fp32",
         input_size=(size, size),
-        channels=features,
+        channels=build(loaded.model).config.features,
         gamma=GAMMA,
-        anchor_weight=round(weights[0], 5),
-        recent_weights={lag: round(w, 5) for lag, w in zip(lags, weights[1:], strict=True)},
+        fusion=fusion,
         versions={
             "specktrack": version("specktrack"),
             "torch": torch.__version__,
@@ -119,7 +135,7 @@ def _manifest(loaded: Checkpoint, weights: list[float], model: Path, size: int) 
             "python": platform.python_version(),
         },
         training=Training(
-            data=str(settings.get("data_note") or ", ".join(settings["data"])),
+            data=str(settings.get("data_note") or ", ".join(map(str, settings["data"]))),
             seed=int(settings["seed"]),
             steps=loaded.step,
         ),

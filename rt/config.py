@@ -56,18 +56,12 @@ class WindowConfig(Section):
 class MatchConfig(Section):
     """How templates and motion prior are fused; lengths in pixels of a 256-pixel image."""
 
-    flow_sigma_px: float = Field(default=0.8, gt=0)  # of the prior around last position + flow, point at rest
-    flow_sigma_per_px: float = Field(default=0.15, ge=0)  # and how it grows with the speed
-    flow_doubt: float = Field(default=0.5, ge=0)  # and with the disagreement of the two flow estimates
-    neighbour_px: float = Field(default=12.0, gt=0)  # reach of the neighbours a point shares its corrections with
     still_sigma_px: float = Field(default=5.0, gt=0)  # of the prior around the last position, engines without flow
     loop_sigma_px: float = Field(default=5.0, gt=0)  # of the prior when the identity template is asked for the drift
     loop_rate: float = Field(default=0.25, gt=0, le=1)  # share of the drift taken out per frame
     lost_sigma_px: float = Field(default=8.0, gt=0)  # of the prior after missing frames
     trust_rate: float = Field(default=0.2, gt=0, le=1)  # share of a new frame in a point's averaged confidence
     lost_below: float = Field(default=0.1, ge=0, le=1)  # averaged confidence under which a point is lost
-    anchor_gain: float = Field(default=0.25, ge=0)  # times the anchor weight of the model card
-    recent_gain: float = Field(default=0.1, ge=0)  # times its weights of recent templates
     identity_share: float = Field(default=0.5, ge=0, le=1)  # of the anchor weight; the rest is the latest diastasis'
 
 

@@ -1,10 +1,10 @@
-"""The matching head in the stream: evidence of several templates at three scales, multiplied with the motion prior.
+"""The matching head in the stream: the evidence of each template, three scales multiplied.
 
-    log C = sum_k w_k * sum_i log up(C_ik^gamma)  +  log prior          (arXiv 2507.10127, section on cost volumes)
+    log C_k = sum_i log up(C_ik^gamma)          (arXiv 2507.10127, section on cost volumes)
 
-read one pixel apart in a square centred on the prior, then soft argmax. Outside the square the prior is next to
-nothing, so nothing is computed there. Cosines are mapped to (0, 1] by (1 + c) / 2. training/head.py is the torch twin,
-`match_slow` below the numpy twin; tests hold all three together.
+read one pixel apart in a square around the place where a point is expected; nothing is computed elsewhere. Cosines are
+mapped to (0, 1] by (1 + c) / 2. training/head.py is the torch twin, `evidence_slow` below the numpy twin; tests hold
+all three together. What becomes of the evidence: position.py.
 
 Feature maps lie channels last (h, w, C), unit length, strides 2, 4, 8; cell j of stride s is centred on pixel s*j+0.5.
 """
@@ -20,8 +20,6 @@ from specktrack.rt.geometry import FloatArray, is_known
 CELL_OFFSET_PX = 0.5
 STRIDES = (2, 4, 8)
 FLOOR = 0.01
-CONFIDENCE_RADIUS_PX = 4.0  # confidence: share of the anchors' evidence within this of the position, no prior
-CONFIDENCE_REACH_PX = 8  # half side of the square it is a share of, however far the match searches
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # not nnan: a lost point is NaN
 
 Curve = NDArray[np.float64]
@@ -78,117 +76,43 @@ def _multiply_scale(
 
 
 @njit(cache=True, fastmath=_FAST, nogil=True)
-def match_points(
+def _volumes(
     fine: FloatArray,
     middle: FloatArray,
     coarse: FloatArray,
     templates: FloatArray,
-    weights: FloatArray,
-    n_anchors: int,
     centre: FloatArray,
-    sigma: FloatArray,
-    side: int,
     gamma: float,
-    out: FloatArray,
+    out: NDArray[np.float64],
 ) -> None:
-    """Position, spread and confidence of every point.
-
-    fine, middle, coarse  feature maps (h, w, C), channels last, unit length
-    templates  (K, N, C1 + C2 + C3) unit length per scale
-    weights    (K, N) of each template's evidence; 0 leaves it out
-    n_anchors  the first templates are anchors: the confidence is theirs alone
-    centre     (N, 2) of the Gaussian prior, pixels; a point whose centre is NaN stays NaN
-    sigma      (N,) of the prior, pixels
-    side       of the searched square, pixels, odd
-    out        (N, 4) filled with x, y, standard deviation per axis (pixels) and confidence 0..1
-    """
-    n_templates, n_points = weights.shape
+    """Fill out (K, N, S, S) with the product of the three scales; 1 around a lost (NaN) centre."""
+    n_templates, n_points, side, _ = out.shape
     c1, c2 = fine.shape[2], fine.shape[2] + middle.shape[2]
-    height, width = fine.shape[0] * STRIDES[0], fine.shape[1] * STRIDES[0]
-    volume = np.empty((side, side), np.float64)
     powered = np.empty((side + 3, side + 3), np.float64)
-    total = np.empty((side, side), np.float64)
-    anchored = np.empty((side, side), np.float64)
     for n in range(n_points):
         if not (math.isfinite(centre[n, 0]) and math.isfinite(centre[n, 1])):
-            out[n, 0], out[n, 1], out[n, 2], out[n, 3] = np.nan, np.nan, np.nan, 0.0
+            out[:, n] = 1.0
             continue
-        left = min(max(float(centre[n, 0]), 0.0), width - 1.0) - side // 2
-        top = min(max(float(centre[n, 1]), 0.0), height - 1.0) - side // 2
-        total[:, :] = 0.0
-        anchored[:, :] = 0.0
+        left, top = float(centre[n, 0]) - side // 2, float(centre[n, 1]) - side // 2
         for k in range(n_templates):
-            if weights[k, n] == 0.0:
-                continue
+            volume = out[k, n]
             volume[:, :] = 1.0
             _multiply_scale(volume, powered, fine, templates[k, n, :c1], left, top, STRIDES[0], gamma)
             _multiply_scale(volume, powered, middle, templates[k, n, c1:c2], left, top, STRIDES[1], gamma)
             _multiply_scale(volume, powered, coarse, templates[k, n, c2:], left, top, STRIDES[2], gamma)
-            for j in range(side):
-                for i in range(side):
-                    total[j, i] += weights[k, n] * math.log(volume[j, i])
-            if k < n_anchors:
-                anchored[:, :] = total
-        _add_prior(total, sigma[n])
-        _normalise(total, left, top, width, height, side)
-        _normalise(anchored, left, top, width, height, CONFIDENCE_REACH_PX)
-        _read_out(total, anchored, left, top, out[n])
 
 
-@njit(cache=True, fastmath=_FAST, nogil=True)
-def _add_prior(total: NDArray[np.float64], sigma: float) -> None:
-    """Add the log of a Gaussian around the middle of (S, S)."""
-    side = total.shape[0]
-    middle = side // 2
-    for j in range(side):
-        for i in range(side):
-            total[j, i] -= 0.5 * ((i - middle) ** 2 + (j - middle) ** 2) / (sigma * sigma)
+def evidence(maps: FeatureMaps, templates: FloatArray, centre: FloatArray, side: int, gamma: float) -> FloatArray:
+    """log C (K, N, S, S) of K templates a point around centre (N, 2), pixels.
 
-
-@njit(cache=True, fastmath=_FAST, nogil=True)
-def _normalise(total: NDArray[np.float64], left: float, top: float, width: int, height: int, reach: int) -> None:
-    """Log weights (S, S) become probabilities; positions outside the image or beyond the reach get none."""
-    side = total.shape[0]
-    middle = side // 2
-    highest = -1e300
-    for j in range(side):
-        for i in range(side):
-            is_near = abs(i - middle) <= reach and abs(j - middle) <= reach
-            if not is_near or left + i < 0 or left + i > width - 1 or top + j < 0 or top + j > height - 1:
-                total[j, i] = -1e300
-            highest = max(highest, total[j, i])
-    mass = 0.0
-    for j in range(side):
-        for i in range(side):
-            total[j, i] = math.exp(total[j, i] - highest)
-            mass += total[j, i]
-    for j in range(side):
-        for i in range(side):
-            total[j, i] /= mass
-
-
-@njit(cache=True, fastmath=_FAST, nogil=True)
-def _read_out(
-    probability: NDArray[np.float64], anchored: NDArray[np.float64], left: float, top: float, out: FloatArray
-) -> None:
-    """Mean and spread of (S, S), and how much of the anchors' own probability lies near that mean."""
-    side = probability.shape[0]
-    mx, my = 0.0, 0.0
-    for j in range(side):
-        for i in range(side):
-            mx += probability[j, i] * i
-            my += probability[j, i] * j
-    spread, near = 0.0, 0.0
-    for j in range(side):
-        for i in range(side):
-            squared = (i - mx) ** 2 + (j - my) ** 2
-            spread += probability[j, i] * squared
-            if squared <= CONFIDENCE_RADIUS_PX * CONFIDENCE_RADIUS_PX:
-                near += anchored[j, i]
-    out[0] = left + mx
-    out[1] = top + my
-    out[2] = math.sqrt(0.5 * spread)
-    out[3] = near
+    maps       feature maps (h, w, C), channels last, unit length
+    templates  (K, N, C1 + C2 + C3) unit length per scale
+    side       S of the square, pixels, odd
+    Borders repeat; zero everywhere around a lost (NaN) centre.
+    """
+    volumes = np.empty((*templates.shape[:2], side, side), np.float64)
+    _volumes(*maps, templates, centre, gamma, volumes)
+    return np.log(volumes, out=volumes).astype(np.float32)
 
 
 def sample_templates(maps: FeatureMaps, points: FloatArray) -> FloatArray:
@@ -216,48 +140,22 @@ def _bilinear(features: FloatArray, points: FloatArray, stride: int) -> FloatArr
     return np.asarray(value / norm, np.float32)
 
 
-def match_slow(
-    maps: FeatureMaps,
-    templates: FloatArray,
-    weights: FloatArray,
-    n_anchors: int,
-    centre: FloatArray,
-    sigma: FloatArray,
-    side: int,
-    gamma: float,
-) -> FloatArray:
-    """The plain twin of `match_points`, one array expression per step; same arguments, returns (N, 4)."""
-    out = np.full((len(centre), 4), np.nan, np.float32)
-    out[:, 3] = 0.0
-    height, width = (STRIDES[0] * n for n in maps[0].shape[:2])
+def evidence_slow(
+    maps: FeatureMaps, templates: FloatArray, centre: FloatArray, side: int, gamma: float
+) -> NDArray[np.float64]:
+    """The plain twin of `evidence`: whole volumes, one array expression per step."""
+    out = np.zeros((*templates.shape[:2], side, side))
     bounds = np.cumsum([0, *(m.shape[2] for m in maps)])
     steps = np.arange(side) - side // 2
     for n in np.flatnonzero(is_known(centre)):
-        middle = np.clip(centre[n].astype(np.float64), 0.0, [width - 1.0, height - 1.0])
-        x, y = middle[0] + steps, middle[1] + steps
-        total, anchored = np.zeros((2, side, side))
-        for k in np.flatnonzero(weights[:, n]):
+        x, y = centre[n, 0] + steps, centre[n, 1] + steps
+        for k in range(len(templates)):
             for s, (features, stride) in enumerate(zip(maps, STRIDES, strict=True)):
                 template = templates[k, n, bounds[s] : bounds[s + 1]]
                 cosine = features.astype(np.float64) @ template.astype(np.float64)
                 powered = np.maximum(0.5 + 0.5 * cosine, FLOOR) ** gamma
-                evidence = weights[k, n] * np.log(_upsampled(powered, x, y, stride))
-                total += evidence
-                anchored += evidence if k < n_anchors else 0.0
-        total -= 0.5 * (steps[None] ** 2 + steps[:, None] ** 2) / float(sigma[n]) ** 2
-        outside = ((x < 0) | (x > width - 1))[None] | ((y < 0) | (y > height - 1))[:, None]
-        far = (np.abs(steps) > CONFIDENCE_REACH_PX)[None] | (np.abs(steps) > CONFIDENCE_REACH_PX)[:, None]
-        p, free = (_normalised(np.where(no, -np.inf, v)) for no, v in ((outside, total), (outside | far, anchored)))
-        mean = np.array([(p * x[None]).sum(), (p * y[:, None]).sum()])
-        squared = (x - mean[0])[None] ** 2 + (y - mean[1])[:, None] ** 2
-        near = free[squared <= CONFIDENCE_RADIUS_PX**2].sum()
-        out[n] = *mean, math.sqrt(0.5 * (p * squared).sum()), near
+                out[k, n] += np.log(_upsampled(powered, x, y, stride))
     return out
-
-
-def _normalised(log_weight: Curve) -> Curve:
-    p: Curve = np.exp(log_weight - log_weight.max())
-    return p / p.sum()
 
 
 def _upsampled(volume: Curve, x: Curve, y: Curve, stride: int) -> Curve:

@@ -6,7 +6,6 @@ each template lies. It remembers nothing about the stream: window, anchors and p
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.errors import EngineError
+from specktrack.rt.fusion import FusionNet
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.manifest import find_model
 
@@ -23,41 +23,14 @@ Features = Any  # opaque to the session: whatever `encode` returns, valid as lon
 Template = Any  # opaque: what `templates` returns for N points
 
 
-@dataclass(frozen=True)
-class Prior:
-    """Where the points are expected: a Gaussian per point, engine pixels."""
-
-    centre: FloatArray  # (N, 2)
-    sigma: FloatArray  # (N,)
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A template and how much its evidence counts."""
-
-    template: Template
-    weight: FloatArray  # (N,); 0 leaves a point out
-    is_anchor: bool  # anchors alone decide the confidence
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Positions under the product of all factors."""
-
-    points: FloatArray  # (N, 2) engine pixels
-    sigma: FloatArray  # (N,) standard deviation of the position, engine pixels
-    confidence: FloatArray  # (N,) 0..1
-
-
 class Engine(Protocol):
     """A loaded model that matches frame by frame. Used from one thread; `close` frees the device."""
 
     name: str  # of the engine: onnxruntime, block, ...
     model: str  # of the model: specknet-s, block, ...
     input_size: tuple[int, int]  # height, width of the image `encode` takes
-    uses_flow: bool  # whether the prior follows optical flow; else it stays at the last position
-    anchor_weight: float  # of the evidence of anchor templates
-    recent_weights: dict[int, float]  # frames back -> weight of the evidence of that frame's template
+    fusion: FusionNet | None  # weighs flow and evidence; None: the plain classical matcher without flow
+    confidence_curve: tuple[tuple[float, float], ...]  # knots from raw to calibrated confidence, ascending
 
     def encode(self, image: NDArray[np.uint8]) -> Features:
         """Image (H, W) uint8 grey of `input_size` becomes features for matching."""
@@ -67,11 +40,11 @@ class Engine(Protocol):
         """What the points (N, 2), engine pixels, look like in the frame of these features."""
         ...
 
-    def match(self, features: Features, factors: Sequence[Factor], prior: Prior) -> Matched:
-        """Find each point in the frame of `features`.
+    def evidence(self, features: Features, templates: Sequence[Template], centre: FloatArray, side: int) -> FloatArray:
+        """Log evidence (K, N, S, S), float32, that each of K templates a point lies there, one pixel apart.
 
-        factors  templates and their weights, anchors first
-        prior    one more factor of the product; nothing is searched outside its reach
+        centre  (N, 2) middle of each square, engine pixels; around a lost (NaN) one the evidence is zero
+        side    S, odd
         """
         ...
 

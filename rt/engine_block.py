@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.engine import Factor, Matched, Prior
+from specktrack.rt.fusion import FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
+from specktrack.rt.position import CHANCE
 
 BLOCK_PX = 21
 SHARPNESS = 25.0  # evidence per unit of correlation
 REACH_PX = 12
-CONFIDENCE_RADIUS_PX = 4.0
+BORDER_PX = BLOCK_PX + REACH_PX
 
 
 class BlockEngine:
@@ -26,14 +27,13 @@ class BlockEngine:
     name = "block"
     model = "block"
     input_size = (256, 256)
-    uses_flow = False
-    anchor_weight = 1.0
-    recent_weights: dict[int, float] = {}  # noqa: RUF012 (a constant; the protocol wants an attribute)
+    fusion: FusionNet | None = None
+    confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (CHANCE, 0.0), (1.0, 1.0))
 
     def encode(self, image: NDArray[np.uint8]) -> FloatArray:
         """The image itself, float32, with a border so that blocks and searches may leave it."""
-        border = BLOCK_PX + REACH_PX
-        return cv2.copyMakeBorder(image.astype(np.float32), border, border, border, border, cv2.BORDER_REFLECT_101)
+        edges = (BORDER_PX,) * 4
+        return cv2.copyMakeBorder(image.astype(np.float32), *edges, cv2.BORDER_REFLECT_101)
 
     def templates(self, features: FloatArray, points: FloatArray) -> FloatArray:
         """Blocks (N, B, B) centred on points (N, 2), sub-pixel; a NaN point gives an empty (zero) block."""
@@ -42,16 +42,15 @@ class BlockEngine:
             blocks[n] = _block_at(features, points[n])
         return blocks
 
-    def match(self, features: FloatArray, factors: Sequence[Factor], prior: Prior) -> Matched:
-        """See Engine.match."""
-        count = len(prior.centre)
-        points = np.full((count, 2), np.nan, np.float32)
-        sigma = np.full(count, np.nan, np.float32)
-        confidence = np.zeros(count, np.float32)
-        for n in np.flatnonzero(is_known(prior.centre)):
-            evidence = _evidence(features, prior.centre[n], [(f.template[n], f.weight[n]) for f in factors])
-            points[n], sigma[n], confidence[n] = _position(evidence, prior.centre[n], float(prior.sigma[n]))
-        return Matched(points, sigma, confidence)
+    def evidence(
+        self, features: FloatArray, templates: Sequence[FloatArray], centre: FloatArray, side: int
+    ) -> FloatArray:
+        """See Engine.evidence; correlations are read around the nearest pixel and shifted to the centre."""
+        out = np.zeros((len(templates), len(centre), side, side), np.float32)
+        for n in np.flatnonzero(is_known(centre)):
+            for k, blocks in enumerate(templates):
+                out[k, n] = _evidence(features, centre[n], blocks[n], side)
+        return out
 
     def close(self) -> None:
         """Nothing is held."""
@@ -63,35 +62,19 @@ def _rounded(centre: FloatArray) -> NDArray[np.int64]:
 
 
 def _block_at(features: FloatArray, point: FloatArray) -> FloatArray:
-    border = BLOCK_PX + REACH_PX
-    centre = np.clip(point, -REACH_PX, 255 + REACH_PX) + border
+    centre = np.clip(point, -REACH_PX, 255 + REACH_PX) + BORDER_PX
     block = cv2.getRectSubPix(features, (BLOCK_PX, BLOCK_PX), (float(centre[0]), float(centre[1])))
     return np.asarray(block, np.float32)
 
 
-def _evidence(features: FloatArray, centre: FloatArray, blocks: list[tuple[FloatArray, np.float32]]) -> FloatArray:
-    """Weighted sum of correlations (2R + 1, 2R + 1) around the nearest pixel of the centre."""
-    x, y = _rounded(centre) + BLOCK_PX + REACH_PX
+def _evidence(features: FloatArray, centre: FloatArray, block: FloatArray, side: int) -> FloatArray:
+    """Correlations (side, side) one pixel apart around a centre; zero beyond the reach of this engine."""
+    x, y = _rounded(centre) + BORDER_PX
     half = REACH_PX + BLOCK_PX // 2
     region = features[y - half : y + half + 1, x - half : x + half + 1]
-    total = np.zeros((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.float32)
-    for block, weight in blocks:
-        if weight > 0:
-            total += weight * np.nan_to_num(cv2.matchTemplate(region, block, cv2.TM_CCOEFF_NORMED))
-    return SHARPNESS * total
-
-
-def _position(evidence: FloatArray, centre: FloatArray, sigma: float) -> tuple[FloatArray, float, float]:
-    """Soft argmax under evidence and prior: position, spread per axis, share of the evidence near the position."""
-    middle = _rounded(centre)
-    steps = np.arange(-REACH_PX, REACH_PX + 1, dtype=np.float32)
-    x, y = middle[0] + steps, middle[1] + steps
-    squared = (x - centre[0])[None] ** 2 + (y - centre[1])[:, None] ** 2
-    weight = evidence - 0.5 * squared / sigma**2
-    p = np.exp(weight - weight.max())
-    p /= p.sum()
-    mean = np.asarray([(p * x[None]).sum(), (p * y[:, None]).sum()], np.float32)
-    d2 = (x - mean[0])[None] ** 2 + (y - mean[1])[:, None] ** 2
-    free = np.exp(evidence - evidence.max())
-    near = float(free[d2 <= CONFIDENCE_RADIUS_PX**2].sum() / free.sum())
-    return mean, float(np.sqrt(0.5 * (p * d2).sum())), near
+    found = SHARPNESS * np.nan_to_num(cv2.matchTemplate(region, block, cv2.TM_CCOEFF_NORMED))
+    # Pixel (j, i) of the square asked for lies at centre + (i, j) - side // 2.
+    left, top = centre - _rounded(centre) - side // 2 + REACH_PX
+    shift = np.array([[1.0, 0.0, left], [0.0, 1.0, top]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(found, shift, (side, side), flags=flags), np.float32)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from specktrack.rt.errors import EngineError
+from specktrack.rt.fusion import FusionNet, load_fusion
 from specktrack.rt.headers import NOTICE
 from specktrack.rt.settings import Section
 
@@ -19,6 +20,13 @@ class Parity(Section):
     against: str
     max_feature_error: float
     max_px: float
+
+
+class FileRef(Section):
+    """A file that belongs to the model."""
+
+    file: str
+    sha256: str
 
 
 class Training(Section):
@@ -46,9 +54,8 @@ class Manifest(Section):
     channels: tuple[int, int, int]
     similarity: Literal["half_shifted_cosine"] = "half_shifted_cosine"  # (1 + c) / 2
     gamma: float = Field(gt=0)
-    anchor_weight: float = Field(ge=0)  # of the anchor templates' evidence
-    recent_weights: dict[int, float]  # frames back -> weight of that template's evidence
-    confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))  # share of evidence -> confidence
+    fusion: FileRef  # weights of rt/fusion.py, .npz beside the model
+    confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))  # raw -> calibrated confidence
     versions: dict[str, str]
     parity: Parity | None = None
     training: Training | None = None
@@ -87,6 +94,18 @@ def load_manifest(model: Path) -> Manifest:
             "the file was changed or only half copied: export or copy it again"
         )
     return manifest
+
+
+def open_fusion(model: Path, manifest: Manifest) -> FusionNet:
+    """The fusion weights of a model file; raises EngineError when they are missing or not the card's."""
+    path = model.with_name(manifest.fusion.file)
+    if not path.is_file():
+        raise EngineError(
+            f"{model}: its fusion weights {path.name} are missing; export the model again or copy all files"
+        )
+    if file_sha256(path) != manifest.fusion.sha256:
+        raise EngineError(f"{path}: differs from its manifest; copy all files or export the model again")
+    return load_fusion(path)
 
 
 def save_manifest(manifest: Manifest, model: Path) -> None:

@@ -1,8 +1,8 @@
 """Optical flow between neighbouring frames: where the motion prior of the next match is centred.
 
 Two cheap, well-known estimators of OpenCV look at the same frames: DIS flow (dense, smooth) and pyramidal Lucas-Kanade
-(each point on its own). They err independently, so their mean is better than either, and where they disagree the prior
-is wide. Both follow small motion very well and drift, which the anchored match corrects.
+(each point on its own). They err independently, so their mean is better than either, and their difference tells how far
+both can be trusted. Both follow small motion very well and drift, which the anchored match corrects.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +17,8 @@ from specktrack.rt.geometry import FloatArray, is_known
 
 LUCAS_KANADE_WINDOW = (21, 21)
 LUCAS_KANADE_LEVELS = 3
+PATCH = (31, 31)  # aligned from frames further back
+UNALIGNED = 40.0  # residual where there is nothing to align
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,15 @@ class Step:
     """Motion of the points since the frame before; NaN for a lost point."""
 
     displacement: FloatArray  # (N, 2) pixels
-    disagreement: FloatArray  # (N,) distance of the two estimates, pixels
+    half_difference: FloatArray  # (N, 2) dense flow minus the mean of both, pixels
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Where patches of an earlier frame fit best in this one."""
+
+    offset: FloatArray  # (N, 2) pixels from the expected position; zero where there is nothing to align
+    residual: FloatArray  # (N,) gray levels by which patch and picture still differ
 
 
 class PointFlow:
@@ -39,7 +49,7 @@ class PointFlow:
     def begin(self, image: NDArray[np.uint8]) -> None:
         """Start on the dense flow to an image that `update` will be given next, beside what the caller does now."""
         if self._previous is not None:
-            self._begun = _worker().submit(self._dis.calc, self._previous, image, self._dense)
+            self._begun = flow_worker().submit(self._dis.calc, self._previous, image, self._dense)
 
     def update(self, image: NDArray[np.uint8], points: FloatArray) -> Step | None:
         """How far points (N, 2) of the previous image moved to this one (H, W); None for the first image."""
@@ -51,7 +61,7 @@ class PointFlow:
         smooth = flow_at(self._dense, points)
         own = lucas_kanade_step(previous, image, points)
         own = np.where(np.isfinite(own), own, smooth)
-        return Step(0.5 * (smooth + own), np.hypot(*(smooth - own).T))
+        return Step(0.5 * (smooth + own), 0.5 * (smooth - own))
 
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
@@ -70,8 +80,8 @@ def _thrifty_dis() -> cv2.DISOpticalFlow:
 
 
 @cache
-def _worker() -> ThreadPoolExecutor:
-    """One thread for the dense flow of all streams; OpenCV lets go of the interpreter while it works."""
+def flow_worker() -> ThreadPoolExecutor:
+    """One thread for the optical flow of all streams; OpenCV lets go of the interpreter while it works."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow")
 
 
@@ -95,3 +105,24 @@ def lucas_kanade_step(before: NDArray[np.uint8], after: NDArray[np.uint8], point
         step = np.asarray(found, np.float32)[:, 0] - start[:, 0]
         result[known] = np.where(np.asarray(status).reshape(-1, 1) > 0, step, np.nan)
     return result
+
+
+def align(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray, expected: FloatArray) -> Aligned:
+    """Fit the patches around points (N, 2) of one image to another, beginning at the expected positions (N, 2).
+
+    Lucas-Kanade at full resolution alone: beyond a few pixels it would only find something else. A lost (NaN) point
+    has nothing to align.
+    """
+    offset = np.zeros(points.shape, np.float32)
+    residual = np.full(len(points), UNALIGNED, np.float32)
+    known = is_known(points) & is_known(expected)
+    if known.any():
+        start = np.ascontiguousarray(points[known][:, None], np.float32)
+        guess = np.ascontiguousarray(expected[known][:, None], np.float32)
+        found, status, error = cv2.calcOpticalFlowPyrLK(
+            before, after, start, guess.copy(), winSize=PATCH, maxLevel=0, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+        )
+        is_found = np.asarray(status).reshape(-1) > 0
+        offset[known] = np.where(is_found[:, None], (np.asarray(found) - guess)[:, 0], 0.0)
+        residual[known] = np.where(is_found, np.asarray(error).reshape(-1), UNALIGNED)
+    return Aligned(offset, residual)

@@ -243,7 +243,7 @@ class Session:
         entry = self._window.back(steps) if steps is not None else None
         if entry is None or entry.points is None or self._anchor is None:
             return
-        self._tracker.re_anchor(entry.features, entry.points)
+        self._tracker.re_anchor(entry.features, entry.points, entry.image)
         self._anchor = AnchorInfo(seq, 0.0, self._anchor.count + 1)
         self._anchor_time_s = entry.time_s
 

@@ -1,37 +1,20 @@
-"""Follows points from frame to frame: motion prior, anchor templates, recent templates, one product.
+"""Follows points from frame to frame: optical flow says where they are expected, evidence of templates corrects it.
 
 Each point has two anchors: `identity`, the template of the frame it was set on, frozen; and `appearance`, that of the
-latest diastasis. Templates of the last frames join them. The prior is centred on the last position moved by optical
-flow, or on the last position for an engine that wants no flow.
-
-Neighbours: optical flow drifts for a whole piece of wall together, while the errors of matches are each point's own.
-So the corrections that matches make to the flow are averaged over neighbouring points, the surer ones counting more.
-
-Zeroing: the soft argmax is a mean, and over asymmetric speckle a mean is a little off its peak. Each template
-therefore remembers what it answers in its own frame, where the truth is known, and that offset is taken out of later
-answers. Without it a still picture drifts.
+latest diastasis. Templates of the last frames join them. What a frame says is measured in measure.py and weighed in
+fusion.py. An engine without fusion is a classical matcher: no flow, the anchors alone under a prior at the last place.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.config import MatchConfig
-from specktrack.rt.engine import Engine, Factor, Features, Matched, Prior, Template
+from specktrack.rt.engine import Engine, Features
+from specktrack.rt.fusion import Context, FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
+from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting
 from specktrack.rt.motion import PointFlow, Step
-
-LEAST_SIGMA_PX = 0.3  # no match is surer than this
-LEAST_CONFIDENCE = 0.05
-
-
-@dataclass(frozen=True)
-class _Zeroed:
-    """Templates of one frame and how far off they answer in it."""
-
-    template: Template
-    offset: FloatArray  # (N, 2) engine pixels
+from specktrack.rt.position import inside, share_near, soft_argmax
 
 
 class PointTracker:
@@ -42,6 +25,8 @@ class PointTracker:
         self._config = config
         self._flow = PointFlow()
         self._scale = engine.input_size[1] / 256.0
+        self._measurer = Measurer(engine)
+        self._curve = np.asarray(engine.confidence_curve, np.float64).T
         self.reset()
 
     def reset(self) -> None:
@@ -51,12 +36,15 @@ class PointTracker:
         self.confidence: FloatArray = np.zeros(0, np.float32)
         self._trust: FloatArray = np.zeros(0, np.float32)  # confidence, averaged over the last frames
         self._is_relocalising = False
-        self._identity: _Zeroed | None = None
-        self._appearance: _Zeroed | None = None
-        self._recent: list[_Zeroed] = []  # of the last frames, newest last
-        self._closeness: FloatArray = np.zeros((0, 0), np.float32)
-        self._loop_offset: FloatArray = np.zeros((0, 2), np.float32)
+        self._identity: Sighting | None = None
+        self._appearance: Sighting | None = None
+        self._recent: list[Sighting] = []  # of the last frames, newest last
+        self.around = Neighbourhood.of(self.points, self._scale)  # what the points have to say about each other
         self._pending: FloatArray = np.zeros((0, 2), np.float32)  # drift found, not yet taken out
+        self._state: FloatArray = np.zeros((0, 0), np.float32)  # of the fusion
+        self._age = 0
+        self.measured: Measured | None = None  # of the last frame; None where only anchors were searched
+        self.step: Step | None = None  # optical flow of the last frame
 
     def start(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
@@ -65,11 +53,12 @@ class PointTracker:
         self._flow.update(image, self.points)
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
-        self._closeness = closeness(self.points, self._config.neighbour_px * self._scale)
-        self._identity = self._zeroed(features, self.points)
-        self._loop_offset = np.nan_to_num(self._ask_identity(features, self.points).points - self.points)
+        self.around = Neighbourhood.of(self.points, self._scale)
+        self._identity = self._measurer.sighting(features, image, self.points, self.around)
         self._pending = np.zeros_like(self.points)
-        self._remember(self._identity)
+        if self._engine.fusion is not None:
+            self._state = self._engine.fusion.start(len(points))
+        self._recent = [self._identity]
 
     @property
     def is_lost(self) -> NDArray[np.bool_]:
@@ -82,117 +71,102 @@ class PointTracker:
         self._recent = []
         self._is_relocalising = True
 
-    def re_anchor(self, features: Features, points: FloatArray) -> None:
+    def re_anchor(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Take the appearance templates from a frame of the window where the points (N, 2) were found."""
-        self._appearance = self._zeroed(features, points)
+        self._appearance = self._measurer.sighting(features, image, points, self.around)
 
     def close_loop(self, features: Features, points: FloatArray) -> None:
         """The heart is where it was when the points were set: ask the identity templates how far points have drifted.
 
-        points (N, 2) were found in the frame of these features. A sure point goes by its own answer, an unsure one by
-        its neighbours'; the drift is taken out over the next few frames, so that no point jumps.
+        points (N, 2) were found in the frame of these features. The drift is taken out over the next few frames, so
+        that no point jumps.
         """
-        answer = self._ask_identity(features, points)
-        own = np.asarray(answer.points - self._loop_offset - points, np.float32)
-        trust = answer.confidence[:, None]
-        sigma = np.asarray(answer.sigma / np.maximum(answer.confidence, LEAST_CONFIDENCE), np.float32)
-        drift = trust * own + (1 - trust) * shared(own, sigma, self._closeness)
-        self._pending = np.nan_to_num(drift)
+        assert self._identity is not None
+        sigma_px = self._config.loop_sigma_px * self._scale
+        drift, share = self._measurer.search(features, self._identity, points, sigma_px, self.around)
+        self._pending = np.nan_to_num(drift * share[:, None])
 
     def look_ahead(self, image: NDArray[np.uint8]) -> None:
         """Start on what needs only the next image, while the engine encodes it."""
-        if self._identity is not None and self._engine.uses_flow:
+        if self._identity is not None and self._engine.fusion is not None:
             self._flow.begin(image)
 
-    def update(self, features: Features, image: NDArray[np.uint8]) -> Matched:
+    def update(self, features: Features, image: NDArray[np.uint8]) -> None:
         """Find the points in the next frame; raises RuntimeError before `start`."""
-        flow = self._flow.update(image, self.points) if self._engine.uses_flow else None
-        prior, chosen = self._prior(flow), self._choose(has_flow=flow is not None)
-        factors = [Factor(zeroed.template, weight, is_anchor) for zeroed, weight, is_anchor in chosen]
-        matched = self._engine.match(features, factors, prior)
-        self._is_relocalising = False
-        total = sum(weight for _, weight, _ in chosen)
-        offset = sum(zeroed.offset * (weight / total)[:, None] for zeroed, weight, _ in chosen)
-        correction = np.asarray(matched.points - offset - prior.centre, np.float32)
-        if flow is not None:
-            correction = shared(correction, matched.sigma, self._closeness)
-        taken_out = self._config.loop_rate * self._pending
-        self._pending = self._pending - taken_out
-        self.points = prior.centre + correction + taken_out
-        self.confidence = matched.confidence
-        self._trust += self._config.trust_rate * (self.confidence - self._trust)
-        if self._engine.recent_weights:
-            self._remember(self._zeroed(features, self.points))
-        return Matched(self.points, matched.sigma, matched.confidence)
-
-    def _ask_identity(self, features: Features, points: FloatArray) -> Matched:
-        """Where the identity templates alone see the points, searched widely around points (N, 2)."""
-        assert self._identity is not None
-        ones = np.ones(len(points), np.float32)
-        factor = Factor(self._identity.template, self._engine.anchor_weight * ones, True)
-        return self._engine.match(features, [factor], Prior(points, self._config.loop_sigma_px * self._scale * ones))
-
-    def _prior(self, flow: Step | None) -> Prior:
-        if flow is None:
-            sigma_px = self._config.lost_sigma_px if self._is_relocalising else self._config.still_sigma_px
-            return Prior(self.points, np.full(len(self.points), sigma_px * self._scale, np.float32))
-        speed = np.nan_to_num(np.hypot(*flow.displacement.T))
-        doubt = np.nan_to_num(flow.disagreement)
-        sigma = self._config.flow_sigma_px * self._scale + self._config.flow_sigma_per_px * speed
-        sigma += self._config.flow_doubt * doubt
-        return Prior(self.points + flow.displacement, sigma.astype(np.float32))
-
-    def _choose(self, has_flow: bool) -> list[tuple[_Zeroed, FloatArray, bool]]:
-        """Templates, weights and whether each is an anchor; two anchors share the anchor's weight.
-
-        Errors of the same anchor are alike from frame to frame, so beside flow it counts less than its weight says.
-        """
         if self._identity is None:
             raise RuntimeError("no points were set")
-        ones = np.ones(len(self.points), np.float32)
-        anchor = self._engine.anchor_weight * (self._config.anchor_gain if has_flow else 1.0) * ones
-        share = self._config.identity_share if self._appearance is not None else 1.0
-        chosen = [(self._identity, share * anchor, True)]
-        if self._appearance is not None:
-            chosen.append((self._appearance, (1 - share) * anchor, True))
-        for lag, gain in self._engine.recent_weights.items():
-            if lag <= len(self._recent):
-                chosen.append((self._recent[-lag], gain * self._config.recent_gain * ones, False))
-        return chosen
+        self._age += 1
+        fusion = self._engine.fusion
+        self.step = self._flow.update(image, self.points) if fusion is not None else None
+        self.measured = None
+        if fusion is None:
+            self._follow_anchors(features)
+        elif self.step is None:
+            self._find_again(features)
+        else:
+            self._fuse(fusion, self.step, features, image)
+        taken_out = self._config.loop_rate * self._pending
+        self._pending = self._pending - taken_out
+        self.points = self.points + taken_out
+        self._is_relocalising = False
+        self._trust += self._config.trust_rate * (self.confidence - self._trust)
+        if fusion is not None:
+            self._recent.append(self._measurer.sighting(features, image, self.points, self.around))
+            del self._recent[: -max(LAGS)]
 
-    def _zeroed(self, features: Features, points: FloatArray) -> _Zeroed:
-        """Templates at points (N, 2), and what they answer there under the weight and the prior of a point at rest."""
-        template = self._engine.templates(features, points)
-        weight = self._engine.anchor_weight * (self._config.anchor_gain if self._engine.uses_flow else 1.0)
-        weight += sum(self._engine.recent_weights.values()) * self._config.recent_gain
-        sigma_px = self._config.flow_sigma_px if self._engine.uses_flow else self._config.still_sigma_px
-        ones = np.ones(len(points), np.float32)
-        answer = self._engine.match(
-            features, [Factor(template, weight * ones, True)], Prior(points, sigma_px * self._scale * ones)
+    def _follow_anchors(self, features: Features) -> None:
+        """The classical matcher: the anchors alone, each point on its own, around the last place."""
+        sigma_px = self._config.lost_sigma_px if self._is_relocalising else self._config.still_sigma_px
+        sigma = sigma_px * self._scale
+        side = 2 * int(np.ceil(2.4 * sigma)) + 1
+        anchors = self._anchors()
+        volumes = self._engine.evidence(features, [z.template for z, _ in anchors], self.points, side)
+        log_c = sum(weight * volumes[k] for k, (_, weight) in enumerate(anchors))
+        is_open = inside(self.points, side, self._engine.input_size)
+        answer = soft_argmax(log_c, sigma, is_open).px
+        zero = sum(weight * z.own for z, weight in anchors)
+        self.confidence = self._calibrated(share_near(log_c, answer, is_open))
+        self.points = self.points + answer - zero
+
+    def _find_again(self, features: Features) -> None:
+        """After a gap: where the frozen anchors see the wall, neighbours together, around the last place."""
+        assert self._identity is not None
+        sigma_px = self._config.lost_sigma_px * self._scale
+        offset, share = self._measurer.search(features, self._identity, self.points, sigma_px, self.around, is_far=True)
+        self.points = self.points + offset
+        self.confidence = np.minimum(share, self.confidence)
+
+    def _fuse(self, fusion: FusionNet, flow: Step, features: Features, image: NDArray[np.uint8]) -> None:
+        """Expect the points where the flow carries them, measure, weigh, correct."""
+        assert self._identity is not None
+        expected = self.points + flow.displacement
+        recent = [self._recent[-min(lag, len(self._recent))] if self._recent else self._identity for lag in LAGS]
+        measured = self._measurer.measure(features, image, self._anchors(), recent, expected, self.around)
+        vectors = np.concatenate((measured.offset, flow.half_difference[None] / self._scale))
+        context = self._context(measured, flow)
+        fused = fusion.step(vectors, context, self._state, self.around.near)
+        self._state = fused.state
+        self.points = expected + fused.correction * self._scale
+        self.confidence = self._calibrated(fused.confidence)
+        self.measured = measured
+
+    def _context(self, measured: Measured, flow: Step) -> Context:
+        return Context(
+            spread=measured.spread,
+            share_own=measured.share_own,
+            share_near=measured.share_near,
+            speed=np.nan_to_num(np.hypot(*flow.displacement.T)) / self._scale,
+            age=np.full(len(self.points), self._age, np.float32),
+            crowd_near=self.around.near.sum(1),
+            crowd_far=self.around.far.sum(1),
         )
-        return _Zeroed(template, np.nan_to_num(answer.points - points))
 
-    def _remember(self, newest: _Zeroed) -> None:
-        self._recent.append(newest)
-        del self._recent[: -max(self._engine.recent_weights, default=1)]
+    def _anchors(self) -> list[tuple[Sighting, float]]:
+        assert self._identity is not None
+        if self._appearance is None:
+            return [(self._identity, 1.0)]
+        share = self._config.identity_share
+        return [(self._identity, share), (self._appearance, 1.0 - share)]
 
-
-def closeness(points: FloatArray, reach_px: float) -> FloatArray:
-    """How much (N, N) each of the points (N, 2) has to say about each other: a Gaussian of their distance."""
-    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
-    return np.asarray(np.exp(-0.5 * squared / reach_px**2), np.float32)
-
-
-def shared(correction: FloatArray, sigma: FloatArray, near: FloatArray) -> FloatArray:
-    """Corrections (N, 2) averaged over neighbours.
-
-    sigma  (N,) standard deviation of each match, pixels
-    near   (N, N) from `closeness`
-    A lost (NaN) point tells its neighbours nothing and stays lost.
-    """
-    known = is_known(correction)
-    certainty = np.where(known, 1.0 / np.maximum(sigma, LEAST_SIGMA_PX) ** 2, 0.0).astype(np.float32)
-    weight = near * np.nan_to_num(certainty)[None]
-    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
-    mean = weight @ np.where(known[:, None], correction, 0.0).astype(np.float32) / total
-    return np.asarray(np.where(known[:, None], mean, np.nan), np.float32)
+    def _calibrated(self, raw: FloatArray) -> FloatArray:
+        return np.interp(raw, *self._curve).astype(np.float32)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specktrack.training.evaluate import Case, EvalConfig, Reference, load_cases, track_classical
+from specktrack.training.cases import Case, EvalConfig, Reference, load_cases
+from specktrack.training.follow import track_classical
 from specktrack.training.metrics import Accuracy, accuracy
 
 pytestmark = pytest.mark.bench

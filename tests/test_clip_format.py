@@ -10,7 +10,7 @@ import pytest
 from tiny_clips import moving_dots
 
 from specktrack.rt.errors import InputError
-from specktrack.training.clip_format import clip_files, load_clip, save_clip
+from specktrack.training.clip_format import check_clip, clip_files, load_clip, save_clip
 
 Fields = dict[str, Any]
 
@@ -67,6 +67,16 @@ WRONG = [
     (with_value("mm_per_px", np.array([0.4, -0.4])), "mm_per_px must be"),
     (with_value("ed_frames", np.array([0, 4])), "ed_frames must be frame numbers from 0 to 3"),
     (with_value("es_frames", np.array([1.5])), "es_frames must be frame numbers"),
+    (with_value("wall_depth", np.zeros(4, np.float32)), r"wall_depth must be float32 \[3\]"),
+    (with_value("wall_depth", np.array([0.0, 1.2, np.nan])), "wall_depth must be from 0 to 1, .* found 1.2"),
+    (with_value("phase", np.zeros(3, np.float32)), r"phase must be float32 \[4\]"),
+    (with_value("phase", np.array([0.0, 0.5, 1.0, np.nan])), r"phase must be in \[0, 1\), .* found 1"),
+    (with_value("phase", np.array([0.0, -0.5, 0.9, np.nan])), r"phase must be in \[0, 1\), .* found -0.5"),
+    (with_value("contour", np.zeros((9, 5, 2), np.float32)), r"contour must be float32 \[K, 4, 2\]"),
+    (with_value("contour", np.zeros((1, 4, 2), np.float32)), "with K at least 2"),
+    (with_value("contour", np.full((9, 4, 2), np.nan)), "contour has NaN"),
+    (with_value("query_frame", np.int64(4)), "query_frame must be frame numbers from 0 to 3"),
+    (with_value("query_frame", np.array([1, 2])), "query_frame must be one frame number"),
 ]
 
 
@@ -97,6 +107,53 @@ def test_a_clip_without_pixel_size_or_beats_comes_back_without_them(tmp_path: Pa
     assert (back.mm_per_px, back.ed_frames, back.es_frames, back.view) == (None, (), (), "")
 
 
+def test_truth_about_wall_contour_and_beat_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clip = replace(
+        moving_dots(n_frames=4, n_points=3),
+        ed_frames=(0,),
+        wall_depth=np.array([0.0, np.nan, 1.0], np.float32),
+        contour=rng.uniform(-5, 70, (9, 4, 2)).astype(np.float32),
+        phase=np.array([0.7, 0.9, np.nan, 0.1], np.float32),
+        query_frame=0,
+    )
+    save_clip(tmp_path / "truth.npz", clip)
+    back = load_clip(tmp_path / "truth.npz")
+    for name in ("wall_depth", "contour", "phase"):
+        assert np.array_equal(getattr(back, name), getattr(clip, name), equal_nan=True), name
+        assert getattr(back, name).dtype == np.float32
+    assert back.query_frame == 0
+
+
+def test_a_clip_without_truth_about_wall_and_beat_comes_back_without_it(tmp_path: Path) -> None:
+    save_clip(tmp_path / "plain.npz", moving_dots())
+    back = load_clip(tmp_path / "plain.npz")
+    assert (back.wall_depth, back.contour, back.phase, back.query_frame) == (None, None, None, None)
+
+
+def test_a_phase_that_rounds_up_to_one_is_saved_as_the_start_of_a_beat(tmp_path: Path) -> None:
+    phase = np.array([0.5, 1 - 1e-12, 0.1, 0.2])
+    save_clip(tmp_path / "round.npz", replace(moving_dots(n_frames=4), ed_frames=(), phase=phase))
+    back = load_clip(tmp_path / "round.npz")
+    assert back.phase is not None
+    assert back.phase[1] == 0
+
+
+def test_a_clip_is_checked_without_decoding_its_frames(tmp_path: Path) -> None:
+    """Frames whose bytes are damaged pass the check of shapes and fail when they are read."""
+    path = tmp_path / "clip.npz"
+    np.savez(path, **good_fields())
+    check_clip(path, 4)
+    with pytest.raises(InputError, match="4 frames, but training needs 5"):
+        check_clip(path, 5)
+    whole = bytearray(path.read_bytes())
+    middle = whole.index(b"frames.npy") + 3000
+    whole[middle] ^= 255
+    path.write_bytes(whole)
+    check_clip(path, 4)
+    assert "not a readable .npz clip" in refused(path)
+
+
 def test_hidden_points_may_be_nan_or_outside(tmp_path: Path) -> None:
     fields = good_fields()
     fields["tracks"][0, 1], fields["tracks"][1, 2] = np.nan, (500.0, -20.0)
@@ -122,6 +179,8 @@ def test_a_wrong_clip_is_refused_with_its_name_and_the_reason(
     np.savez(path, **fields)
     with pytest.raises(InputError, match=expected):
         load_clip(path)
+    with pytest.raises(InputError, match=expected):
+        check_clip(path, 1)
     refused(path)
 
 

@@ -3,119 +3,105 @@
 import numpy as np
 import pytest
 import torch
+from hand_made import random_maps
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from specktrack.rt.correlation import FeatureMaps, match_points, match_slow, sample_templates
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.correlation import STRIDES, FeatureMaps, evidence, evidence_slow, sample_templates
+from specktrack.rt.geometry import FloatArray, ImageScale
 from specktrack.training import head
 
-SIDE = 15
+SIDE, GAMMA = 15, 15.0
+NOWHERE = (np.nan, np.nan)
 
 
-def random_maps(seed: int, size: int = 64) -> FeatureMaps:
-    rng = np.random.default_rng(seed)
-    maps = []
-    for stride, channels in ((2, 16), (4, 32), (8, 64)):
-        values = rng.normal(size=(size // stride, size // stride, channels))
-        maps.append((values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32))
-    return maps[0], maps[1], maps[2]
+def as_tensors(maps: FeatureMaps) -> list[Tensor]:
+    return [torch.from_numpy(m).permute(2, 0, 1)[None].double() for m in maps]
 
 
-def match(maps: FeatureMaps, templates: FloatArray, centre: FloatArray, sigma: float = 2.0) -> FloatArray:
-    out = np.empty((len(centre), 4), np.float32)
-    weights = np.full(templates.shape[:2], 0.7, np.float32)
-    spread = np.full(len(centre), sigma, np.float32)
-    match_points(*maps, templates, weights, 1, centre, spread, SIDE, 15.0, out)
-    return out
+def two_templates(seed: int, points: FloatArray) -> FloatArray:
+    """(2, N, C) of this picture and of one that looks different."""
+    return np.stack([sample_templates(random_maps(seed + k), points) for k in range(2)])
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), x=st.floats(-8, 72), y=st.floats(-8, 72), gamma=st.sampled_from([15.0, 4.0, 7.5]))
+def test_the_kernel_equals_its_plain_twin_also_beyond_the_border(seed: int, x: float, y: float, gamma: float) -> None:
+    points = np.array([[x, y], NOWHERE, [30.0, 31.0]], np.float32)
+    maps, templates = random_maps(seed), two_templates(seed, points)
+    fast = evidence(maps, templates, points, SIDE, gamma)
+    slow = evidence_slow(maps, templates, points, SIDE, gamma)
+    np.testing.assert_allclose(fast, slow, atol=1e-3)
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), x=st.floats(-8, 72), y=st.floats(-8, 72))
-def test_the_kernel_equals_its_plain_twin_also_beyond_the_border(seed: int, x: float, y: float) -> None:
-    maps = random_maps(seed)
+def test_the_kernel_equals_the_head_the_network_is_trained_with(seed: int, x: float, y: float) -> None:
     points = np.array([[x, y], [30.0, 31.0]], np.float32)
-    templates = np.stack([sample_templates(maps, points), sample_templates(random_maps(seed + 1), points)])
-    weights = np.array([[0.7, 0.2], [0.3, 0.0]], np.float32)
-    sigma = np.array([1.5, 6.0], np.float32)
-    fast = np.empty((2, 4), np.float32)
-    match_points(*maps, templates, weights, 1, points, sigma, SIDE, 15.0, fast)
-    slow = match_slow(maps, templates, weights, 1, points, sigma, SIDE, 15.0)
-    np.testing.assert_allclose(fast[:, :3], slow[:, :3], atol=1e-4)
-    np.testing.assert_allclose(fast[:, 3], slow[:, 3], atol=0.05)  # a cell on the rim may fall on either side
-
-
-def test_the_kernel_equals_the_head_the_network_is_trained_with() -> None:
-    maps = random_maps(1)
-    points = np.random.default_rng(2).uniform(0, 63, (20, 2)).astype(np.float32)
-    ours = match(maps, sample_templates(maps, points)[None], points)
-    tensors = [torch.from_numpy(m).permute(2, 0, 1)[None].double() for m in maps]
-    image = torch.zeros(1, dtype=torch.long)
-    where = torch.from_numpy(points)[None].double()
-    templates = [t[:, :, None] for t in head.templates_at(tensors, image, where)]
-    positions = head.positions_around(where, SIDE)
-    log_c = 0.7 * head.evidence(tensors, image, templates, where, SIDE)[:, :, 0]
-    log_c = log_c + head.log_prior(positions, where, torch.full((1, 20), 2.0))
-    log_c = log_c.masked_fill(~head.inside(positions, 64, 64), -1e4)
-    theirs, _ = head.soft_argmax(log_c, positions)
-    np.testing.assert_allclose(ours[:, :2], theirs[0].numpy(), atol=1e-3)
+    maps, templates = random_maps(seed), two_templates(seed, points)
+    where, image = torch.from_numpy(points)[None].double(), torch.zeros(1, dtype=torch.long)
+    looks = [head.templates_at(as_tensors(random_maps(seed + k)), image, where) for k in range(2)]
+    stacked = [torch.stack([look[s] for look in looks], 2) for s in range(len(STRIDES))]
+    theirs = head.evidence(as_tensors(maps), image, stacked, where, SIDE)[0].transpose(0, 1)
+    np.testing.assert_allclose(evidence(maps, templates, points, SIDE, GAMMA), theirs.numpy(), atol=2e-3)
 
 
 def test_the_logarithmic_head_is_the_formula_of_the_paper() -> None:
-    tensors = [torch.from_numpy(m).permute(2, 0, 1).double() for m in random_maps(3)]
+    tensors = as_tensors(random_maps(3))
     where = torch.tensor([[[10.0, 20.5], [40.25, 33.0]]], dtype=torch.float64)
-    templates = [t[0] for t in head.templates_at([t[None] for t in tensors], torch.zeros(1, dtype=torch.long), where)]
-    literal = head.literal_position(tensors, templates)
-    volume = head.full_log_volume(tensors, templates)
+    templates = [t[0] for t in head.templates_at(tensors, torch.zeros(1, dtype=torch.long), where)]
+    whole = [t[0] for t in tensors]
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    volume = head.full_log_volume(whole, templates)
     position, _ = head.soft_argmax(volume, torch.stack((columns, rows), -1).double())
-    torch.testing.assert_close(position, literal, atol=1e-9, rtol=0)
+    torch.testing.assert_close(position, head.literal_position(whole, templates), atol=1e-9, rtol=0)
 
 
-def test_the_square_around_the_prior_is_a_part_of_the_full_volume() -> None:
-    tensors = [torch.from_numpy(m).permute(2, 0, 1).double() for m in random_maps(3)]
-    batched, image = [t[None] for t in tensors], torch.zeros(1, dtype=torch.long)
+def test_the_square_around_a_place_is_a_part_of_the_full_volume() -> None:
+    tensors, image = as_tensors(random_maps(3)), torch.zeros(1, dtype=torch.long)
     where = torch.tensor([[[10.0, 20.0], [40.0, 33.0]]], dtype=torch.float64)
-    templates = head.templates_at(batched, image, where)
-    full = head.full_log_volume(tensors, [t[0] for t in templates])
-    part = head.evidence(batched, image, [t[:, :, None] for t in templates], where, SIDE)[0, :, 0]
+    templates = head.templates_at(tensors, image, where)
+    full = head.full_log_volume([t[0] for t in tensors], [t[0] for t in templates])
+    part = head.evidence(tensors, image, [t[:, :, None] for t in templates], where, SIDE)[0, :, 0]
     for n, (x, y) in enumerate(where[0].long().tolist()):
-        inside = full[n, y - 7 : y + 8, x - 7 : x + 8]
-        torch.testing.assert_close(part[n], inside, atol=1e-3, rtol=0)
+        torch.testing.assert_close(part[n], full[n, y - 7 : y + 8, x - 7 : x + 8], atol=1e-3, rtol=0)
 
 
-def test_a_point_is_found_where_its_own_features_are() -> None:
+def test_the_evidence_of_a_point_is_highest_where_it_was_seen() -> None:
     maps = random_maps(4)
-    points = np.array([[20.5, 30.5], [40.5, 12.5]], np.float32)  # centres of fine cells
-    found = match(maps, sample_templates(maps, points)[None], points + 3.0, sigma=8.0)
-    np.testing.assert_allclose(found[:, :2], points, atol=0.5)
-    assert (found[:, 3] > 0.8).all()
+    points = np.array([[24.5, 32.5], [40.5, 16.5]], np.float32)  # centres of cells of all three scales
+    log_c = evidence(maps, sample_templates(maps, points)[None], points + 3.0, SIDE, GAMMA)[0]
+    for volume in log_c:
+        row, column = np.unravel_index(volume.argmax(), volume.shape)
+        assert (column - SIDE // 2, row - SIDE // 2) == (-3, -3)
+        assert volume.max() == pytest.approx(0.0, abs=1e-4)  # the cosine is 1 in every scale
 
 
-def test_a_lost_point_stays_lost_and_disturbs_no_other() -> None:
+def test_a_lost_point_has_no_evidence_and_changes_nobody_elses() -> None:
     maps = random_maps(5)
-    points = np.array([[np.nan, np.nan], [30.0, 30.0]], np.float32)
-    found = match(maps, sample_templates(maps, points)[None], points)
-    alone = match(maps, sample_templates(maps, points[1:])[None], points[1:])
-    assert np.isnan(found[0, :2]).all()
-    assert found[0, 3] == 0.0
-    np.testing.assert_array_equal(found[1], alone[0])
+    points = np.array([NOWHERE, [30.0, 30.0]], np.float32)
+    templates = sample_templates(maps, points)[None]
+    log_c = evidence(maps, templates, points, SIDE, GAMMA)
+    assert not templates[0, 0].any()
+    assert not log_c[:, 0].any()
+    np.testing.assert_array_equal(log_c[:, 1:], evidence(maps, templates[:, 1:], points[1:], SIDE, GAMMA))
 
 
-def test_a_narrow_prior_holds_the_point_and_a_wide_one_lets_the_match_decide() -> None:
-    maps = random_maps(6)
-    point = np.array([[30.5, 30.5]], np.float32)
-    template = sample_templates(maps, point)[None]
-    held = match(maps, template, point + 4.0, sigma=0.5)
-    free = match(maps, template, point + 4.0, sigma=10.0)
-    assert np.hypot(*(held[0, :2] - point[0] - 4.0)) < 1.0
-    assert np.hypot(*(free[0, :2] - point[0])) < 0.7
+@settings(max_examples=20)
+@given(x=st.floats(-8, 72), y=st.floats(-8, 72))
+def test_templates_have_unit_length_in_every_scale_and_are_those_of_the_training_head(x: float, y: float) -> None:
+    maps, points = random_maps(6), np.array([[x, y]], np.float32)
+    ours = sample_templates(maps, points)
+    scales = np.split(ours[0], np.cumsum([m.shape[2] for m in maps])[:-1])
+    assert [float(np.linalg.norm(part)) for part in scales] == pytest.approx([1.0] * 3, abs=1e-5)
+    where = torch.from_numpy(points)[None].double()
+    theirs = head.templates_at(as_tensors(maps), torch.zeros(1, dtype=torch.long), where)
+    np.testing.assert_allclose(ours[0], torch.cat([t[0, 0] for t in theirs]).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(65, 40), (64, 64), (101, 333)])
 def test_points_survive_the_way_to_the_engine_and_back(size: tuple[int, int]) -> None:
-    from specktrack.rt.geometry import ImageScale
-
     scale = ImageScale(size, (256, 256))
     points = np.random.default_rng(0).uniform(0, 39, (50, 2)).astype(np.float32)
     np.testing.assert_allclose(scale.back(scale.forward(points)), points, atol=1e-3)

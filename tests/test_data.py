@@ -1,29 +1,18 @@
-"""Examples and batches: right shape, right truth, the same for the same step."""
+"""Examples: right shape, right truth, points set where the policy says."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from tiny_clips import centroid, moving_dots
 
 from specktrack.rt.errors import InputError
-from specktrack.training.clip_format import TrainingClip, save_clip
-from specktrack.training.data import Batch, ClipPool, ExampleSettings, draw_batch, draw_example, prefetch
+from specktrack.training.clip_format import TrainingClip
+from specktrack.training.data import ExampleSettings, QueryShares, diastasis_frames, draw_example, stack
 
 SETTINGS = ExampleSettings(size=64, n_points=6, recent_lags=(4, 1))
 STILL = replace(SETTINGS, affine=None, appearance=False)
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> ClipPool:
-    for seed in range(2):
-        save_clip(tmp_path / f"dots-{seed}.npz", moving_dots(seed=seed))
-    return ClipPool([tmp_path])
-
-
-def same(first: Batch, second: Batch) -> bool:
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("frames", "points", "visible"))
 
 
 @pytest.mark.parametrize("lags", [(), (1,), (4, 1), (5, 3, 1)])
@@ -118,36 +107,69 @@ def test_seen_points_are_taken_before_unseen_ones() -> None:
     assert seen.all()
 
 
-def test_the_same_seed_and_step_give_the_same_batch(pool: ClipPool) -> None:
-    assert same(draw_batch(3, 17, pool, 2, SETTINGS), draw_batch(3, 17, pool, 2, SETTINGS))
+def numbered_frames(n_frames: int) -> TrainingClip:
+    """Frame k is grey k + 1 everywhere."""
+    clip = moving_dots(n_frames, height=64, width=64)
+    frames = np.repeat(np.arange(1, n_frames + 1, dtype=np.uint8), 64 * 64).reshape(n_frames, 64, 64)
+    return replace(clip, frames=frames)
 
 
-def test_another_step_or_seed_gives_another_batch(pool: ClipPool) -> None:
-    base = draw_batch(3, 17, pool, 2, SETTINGS)
-    assert not same(base, draw_batch(3, 18, pool, 2, SETTINGS))
-    assert not same(base, draw_batch(4, 17, pool, 2, SETTINGS))
+def frame_numbers(clip: TrainingClip, shares: QueryShares, n_draws: int = 400) -> np.ndarray:
+    """(n_draws, F) frames of the clip in every example."""
+    settings = replace(STILL, query=shares)
+    rng = np.random.default_rng(0)
+    return np.array([draw_example(rng, clip, settings).frames[:, 32, 32].astype(int) - 1 for _ in range(n_draws)])
 
 
-def test_prefetched_batches_come_in_order_and_are_those_of_their_steps(pool: ClipPool) -> None:
-    batches = list(prefetch(3, 5, 13, pool, 1, SETTINGS))
-    assert len(batches) == 8
-    for step, batch in zip(range(5, 13), batches, strict=True):
-        assert same(batch, draw_batch(3, step, pool, 1, SETTINGS))
+CALM = QueryShares(diastasis=1, first=0, random=0)
 
 
-def test_prefetching_may_be_given_up_early(pool: ClipPool) -> None:
-    batches = prefetch(3, 0, 1000, pool, 1, SETTINGS)
-    next(batches)
-    batches.close()  # type: ignore[attr-defined]
+def test_points_are_set_in_diastasis_where_the_phase_is_known() -> None:
+    phase = (np.arange(20) / 10 % 1 + 0.001).astype(np.float32)
+    phase[17] = np.nan
+    clip = replace(numbered_frames(20), phase=phase)
+    assert set(frame_numbers(clip, CALM)[:, 0]) == {7, 8, 18}
 
 
-def test_a_damaged_clip_stops_the_batches_with_its_own_sentence(tmp_path: Path) -> None:
-    (tmp_path / "broken.npz").write_bytes(b"no clip")
-    with pytest.raises(InputError, match=r"broken\.npz"):
-        next(prefetch(0, 0, 5, ClipPool([tmp_path]), 1, SETTINGS))
+def test_points_are_set_in_the_query_frame_where_the_clip_names_one() -> None:
+    assert set(frame_numbers(replace(numbered_frames(20), query_frame=13), CALM)[:, 0]) == {13}
 
 
-def test_a_clip_is_read_once(pool: ClipPool) -> None:
-    first: TrainingClip = pool[0]
-    assert pool[0] is first
-    assert len(pool) == 2
+def test_a_clip_that_says_neither_phase_nor_query_frame_is_asked_anywhere() -> None:
+    clip = numbered_frames(12)
+    assert not len(diastasis_frames(clip))
+    assert set(frame_numbers(clip, CALM)[:, 0]) == set(range(12))
+
+
+def test_points_are_set_in_the_first_frame_when_told_so() -> None:
+    assert set(frame_numbers(numbered_frames(12), QueryShares(diastasis=0, first=1, random=0))[:, 0]) == {0}
+
+
+def test_query_shares_are_shares_of_their_sum() -> None:
+    clip = replace(numbered_frames(20), query_frame=13)
+    anchors = frame_numbers(clip, QueryShares(diastasis=2, first=1, random=1), 2000)[:, 0]
+    assert np.mean(anchors == 13) == pytest.approx(0.5 + 0.25 / 20, abs=0.04)
+    assert np.mean(anchors == 0) == pytest.approx(0.25 + 0.25 / 20, abs=0.04)
+
+
+def test_targets_lie_before_and_after_the_query_and_recent_frames_on_either_side() -> None:
+    chosen = frame_numbers(replace(numbered_frames(21), query_frame=10), CALM)
+    anchor, old, last, target = chosen.T
+    assert 0.35 < np.mean(target > anchor) < 0.6
+    assert 0.4 < np.mean(target > last) < 0.6
+    assert (np.abs(target - old) == 4).all()
+    assert (np.abs(target - last) == 1).all()
+    assert set(target) == set(range(21))
+
+
+def test_shares_that_are_all_zero_are_refused() -> None:
+    with pytest.raises(ValidationError, match="give one of them a share"):
+        QueryShares(diastasis=0, first=0, random=0)
+
+
+def test_examples_are_stacked_in_order() -> None:
+    examples = [draw_example(np.random.default_rng(k), moving_dots(), SETTINGS) for k in range(3)]
+    batch = stack(examples)
+    assert batch.frames.shape == (3, 4, 64, 64)
+    assert np.array_equal(batch.points[1], examples[1].points)
+    assert np.array_equal(batch.visible[2], examples[2].visible)

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from specktrack.rt import position
+from specktrack.rt.measure import NEAR_UNITS
+from specktrack.rt.position import closeness
 from specktrack.training.head import positions_around
-from specktrack.training.losses import FactorWeights, Losses, StreamNoise, cross_entropy, stream_losses
-from specktrack.training.specknet import STRIDES
+from specktrack.training.losses import Losses, StreamNoise, cross_entropy, pooled, stream_error, stream_losses
+from specktrack.training.specknet import STRIDES, build
 
 SIZE, SIDE = 64, 21
-QUIET = StreamNoise(drift=(0.0, 0.0), flow=(0.5, 0.5))
+QUIET = StreamNoise(shift=(0.0, 0.0), own=(0.1, 0.5))
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +40,7 @@ def losses_of(
     maps: Sequence[Tensor], points: Tensor, visible: Tensor | None = None, noise: StreamNoise = QUIET, seed: int = 2
 ) -> Losses:
     shown = torch.ones(points.shape[:3], dtype=torch.bool) if visible is None else visible
-    weights = FactorWeights(points.shape[1] - 1)().detach()
-    return stream_losses(maps, points, shown, weights, noise, SIDE, torch.Generator().manual_seed(seed))
+    return stream_losses(maps, points, shown, noise, SIDE, torch.Generator().manual_seed(seed))
 
 
 def test_perfect_features_give_a_small_error() -> None:
@@ -48,10 +51,10 @@ def test_perfect_features_give_a_small_error() -> None:
 
 def test_features_that_say_nothing_give_a_large_error() -> None:
     flat = [torch.full((4, 16, SIZE // s, SIZE // s), 0.25) for s in STRIDES]
-    noise = StreamNoise(drift=(0.0, 0.0), flow=(3.0, 3.0))
+    noise = StreamNoise(shift=(3.0, 3.0), bend=0.0)
     lost = losses_of(flat, points_of(1, 4), noise=noise)
     found = losses_of(random_maps(4), points_of(1, 4), noise=noise)
-    assert lost.single_px > 2 * found.single_px
+    assert lost.fused_px > 2 * found.fused_px
     assert float(lost.total) > float(found.total)
 
 
@@ -70,17 +73,15 @@ def test_every_batch_item_is_sought_in_its_own_frames() -> None:
     assert losses_of(both, points_of(2, 3)).fused_px < 1.0
 
 
-def test_gradients_are_finite_and_reach_features_and_weights() -> None:
-    maps = [m.requires_grad_(True) for m in random_maps(4)]
-    weights = FactorWeights(3)
-    points = points_of(1, 4)
-    generator = torch.Generator().manual_seed(0)
-    shown = torch.ones(points.shape[:3], dtype=torch.bool)
-    stream_losses(maps, points, shown, weights(), StreamNoise(), SIDE, generator).total.backward()  # type: ignore[no-untyped-call]
-    for gradient in (*(m.grad for m in maps), weights.raw.grad):
-        assert gradient is not None
-        assert gradient.isfinite().all()
-        assert float(gradient.abs().sum()) > 0
+def test_gradients_are_finite_and_reach_every_scale_of_the_network() -> None:
+    torch.manual_seed(0)
+    network = build("specknet-s").train()
+    maps = network.raw_maps(torch.rand(8, 1, SIZE, SIZE))
+    losses_of(maps, points_of(2, 4), noise=StreamNoise()).total.backward()  # type: ignore[no-untyped-call]
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+        assert float(weight.grad.abs().sum()) > 0, name
 
 
 def test_a_batch_without_a_visible_point_costs_nothing_and_stays_finite() -> None:
@@ -137,9 +138,55 @@ def test_a_truth_outside_the_square_costs_a_bounded_amount() -> None:
     assert float(value) <= 30.0
 
 
-def test_all_templates_count_the_same_at_the_start_and_always_positively() -> None:
-    weights = FactorWeights(3)
-    assert weights().tolist() == pytest.approx([1 / 3] * 3, abs=1e-6)
-    with torch.no_grad():
-        weights.raw.fill_(-20.0)
-    assert float(weights().detach().min()) > 0
+def test_neighbours_together_see_an_error_they_share_and_not_one_that_each_has_alone() -> None:
+    crowd = 32 + 0.2 * (points_of(1, 4) - 32)  # within a few pixels
+    shared = StreamNoise(shift=(6.0, 6.0), bend=0.0, own=(0.0, 0.0))
+    alone = StreamNoise(shift=(0.0, 0.0), own=(6.0, 6.0))
+    together, apart = (losses_of(random_maps(4), crowd, noise=noise) for noise in (shared, alone))
+    assert together.likelihood < 0.6 * apart.likelihood
+    assert float(together.total) < float(apart.total)
+
+
+def test_training_pools_evidence_as_the_stream_does() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 60, (7, 2)).astype(np.float32)
+    log_c = rng.normal(0, 3, (3, 7, 5, 5)).astype(np.float32)  # (K, N, S, S)
+    valid = torch.ones(1, 7, 3, dtype=torch.bool)
+    evidence = torch.from_numpy(log_c).transpose(0, 1)[None]
+    theirs = pooled(evidence, torch.from_numpy(points)[None], valid, NEAR_UNITS)[0].transpose(0, 1)
+    np.testing.assert_allclose(theirs.numpy(), position.pooled(log_c, closeness(points, NEAR_UNITS)), atol=1e-4)
+
+
+def test_a_hidden_neighbour_is_heard_as_little_as_a_lost_one() -> None:
+    rng = np.random.default_rng(1)
+    points = rng.uniform(0, 30, (7, 2)).astype(np.float32)
+    log_c = rng.normal(0, 3, (1, 7, 5, 5)).astype(np.float32)
+    valid = torch.ones(1, 7, 1, dtype=torch.bool)
+    valid[0, 2] = False
+    evidence = torch.from_numpy(log_c).transpose(0, 1)[None]
+    theirs = pooled(evidence, torch.from_numpy(points)[None], valid, NEAR_UNITS)[0].transpose(0, 1)
+    points[2] = np.nan
+    near = closeness(points, NEAR_UNITS)
+    others = np.arange(7) != 2
+    np.testing.assert_allclose(theirs.numpy()[:, others], position.pooled(log_c, near)[:, others], atol=1e-4)
+
+
+def error_of(noise: StreamNoise, points: Tensor, seed: int = 0) -> Tensor:
+    return stream_error(points, noise, torch.Generator().manual_seed(seed))
+
+
+def test_errors_of_the_stream_are_alike_for_neighbours_and_differ_across_the_heart() -> None:
+    near, far = torch.tensor([100.0, 100.0]), torch.tensor([220.0, 60.0])
+    points = torch.stack((near, near + 2, far)).expand(200, -1, -1)
+    error = error_of(StreamNoise(shift=(1.0, 1.0)), points)
+    to_neighbour, to_far = ((error[:, 0] - error[:, k]).norm(dim=-1).mean() for k in (1, 2))
+    assert float(to_neighbour) < 0.1 * float(to_far)
+    assert float(error[:, :2].std()) == pytest.approx(1.2, abs=0.4)
+
+
+def test_without_bend_all_points_err_alike_and_without_shift_not_at_all() -> None:
+    points = points_of(5, 1)[:, 0]
+    error = error_of(StreamNoise(bend=0.0), points)
+    torch.testing.assert_close(error, error[:, :1].expand_as(error))
+    assert float(error.abs().max()) > 0.1
+    assert not error_of(StreamNoise(shift=(0.0, 0.0)), points).any()

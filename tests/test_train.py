@@ -1,8 +1,5 @@
-"""Training runs: they end with a checkpoint, go on exactly where they stopped, and refuse what cannot work."""
+"""Training runs: they end with a checkpoint and their losses, and refuse what cannot work."""
 
-import csv
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_runs import STEPS, command, config_of, losses_of, save_four_clips
 
 from specktrack.rt.errors import ConfigError, InputError
+from specktrack.training.augment import AffineRanges
 from specktrack.training.checkpoint import Checkpoint, load_checkpoint
 from specktrack.training.clip_format import load_clip, save_clip
 from specktrack.training.config import TrainConfig, load_train_config
-from specktrack.training.data import Batch
-from specktrack.training.losses import Losses
-from specktrack.training.phantom import simulate_clip, standard_spec
-from specktrack.training.simulate import to_training_clip
-from specktrack.training.train import Trainer, main
+from specktrack.training.train import DivergedError, Trainer
 
-STEPS = 6
+CONFIGS = Path(__file__).parents[1] / "configs" / "train"
+SHIPPED = sorted(set(CONFIGS.glob("*.yaml")) - set(CONFIGS.glob("fusion*.yaml")))  # those are train-fusion's
 
 
 @pytest.fixture(autouse=True)
@@ -33,146 +30,73 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small phantom clips."""
-    folder = tmp_path_factory.mktemp("clips")
-    for seed in range(2):
-        clip = simulate_clip(standard_spec(seed=seed, size_px=96), n_frames=7, n_points=16)
-        save_clip(folder / f"a4c-{seed}.npz", to_training_clip(f"a4c-{seed}", clip))
-    return folder
-
-
-def config_of(clips: Path, out: Path, **changes: object) -> TrainConfig:
-    settings = {
-        "data": (str(clips),),
-        "out": str(out),
-        "steps": STEPS,
-        "batch": 2,
-        "size": 64,
-        "n_points": 6,
-        "window_px": 11,
-        "precision": "32-true",
-        "checkpoint_every": 3,
-    }
-    return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
-
-
-class PowerCutError(RuntimeError):
-    """Stands for a power cut."""
-
-
-class DyingTrainer(Trainer):
-    """A run that dies in step `last + 1`."""
-
-    last = 4
-
-    def _train_step(self, network: object, optimizer: object, batch: Batch) -> Losses:
-        if self.step == self.last:
-            raise PowerCutError
-        return super()._train_step(network, optimizer, batch)
+    return save_four_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
 def whole_run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, Checkpoint]:
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("whole")
     config = config_of(clips, out)
     Trainer(config).run()
     return config, load_checkpoint(out / "last.pt")
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_equal(first: object, second: object, where: str = "state") -> None:
-    """Bit for bit, through dictionaries and lists."""
-    if isinstance(first, dict):
-        assert isinstance(second, dict)
-        assert first.keys() == second.keys(), where
-        for key in first:
-            assert_equal(first[key], second[key], f"{where}.{key}")
-    elif isinstance(first, list):
-        assert isinstance(second, list)
-        for k, (a, b) in enumerate(zip(first, second, strict=True)):
-            assert_equal(a, b, f"{where}[{k}]")
-    elif isinstance(first, torch.Tensor):
-        assert isinstance(second, torch.Tensor)
-        assert torch.equal(first, second), where
-    else:
-        assert first == second, where
-
-
 def test_a_run_ends_with_a_checkpoint_and_its_losses(whole_run: tuple[TrainConfig, Checkpoint]) -> None:
     config, checkpoint = whole_run
     assert (checkpoint.model, checkpoint.step) == ("specknet-s", STEPS)
     assert checkpoint.settings == config.model_dump(mode="json")
-    rows = rows_of(Path(config.out) / "losses.csv")
-    assert [row["step"] for row in rows] == [str(STEPS)]
-    assert np.isfinite(float(rows[0]["total"]))
+    header, *rows = losses_of(Path(config.out))
+    assert header == ["step", "total", "single_px", "fused_px", "nll", "learning_rate"]
+    assert [row[0] for row in rows] == ["2", "4", "6"]
+    assert all(np.isfinite(float(row[1])) for row in rows)
+
+
+def test_tensorboard_shows_the_numbers_of_the_table(whole_run: tuple[TrainConfig, Checkpoint]) -> None:
+    out = Path(whole_run[0].out)
+    events = EventAccumulator(str(out / "tensorboard")).Reload().Scalars("train/total")
+    rows = losses_of(out)[1:]
+    assert [event.step for event in events] == [int(row[0]) for row in rows]
+    assert [event.value for event in events] == pytest.approx([float(row[1]) for row in rows], abs=1e-4)
 
 
 def test_training_moves_the_weights_and_the_schedule_reaches_its_end(
     whole_run: tuple[TrainConfig, Checkpoint],
 ) -> None:
     config, checkpoint = whole_run
-    fresh = Trainer(config).network.state_dict()
-    assert not torch.equal(fresh["stem.0.weight"], checkpoint.state["network"]["stem.0.weight"])
-    assert checkpoint.state["schedule"]["last_epoch"] == STEPS
-    assert float(rows_of(Path(config.out) / "losses.csv")[-1]["learning_rate"]) < 1e-4 * config.learning_rate
+    fresh = Trainer(config)
+    state = checkpoint.state
+    assert not torch.equal(fresh.network.state_dict()["stem.0.weight"], state["network"]["stem.0.weight"])
+    assert state["schedule"]["last_epoch"] == STEPS
+    assert float(losses_of(Path(config.out))[-1][-1]) < 1e-4 * config.learning_rate
 
 
-def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(
+def test_the_small_file_holds_the_averaged_weights(whole_run: tuple[TrainConfig, Checkpoint]) -> None:
+    config, checkpoint = whole_run
+    small = load_checkpoint(Path(config.out) / "network.pt")
+    assert small.step == STEPS
+    assert small.state.keys() == {"network"}
+    mean, last = small.state["network"]["stem.0.weight"], checkpoint.state["network"]["stem.0.weight"]
+    assert torch.equal(mean, checkpoint.state["average"]["network"]["stem.0.weight"])
+    assert not torch.equal(mean, last)
+
+
+def test_without_averaging_the_small_file_holds_the_last_weights(clips: Path, tmp_path: Path) -> None:
+    Trainer(config_of(clips, tmp_path, steps=2, ema=0.0)).run()
+    small, last = (load_checkpoint(tmp_path / name).state for name in ("network.pt", "last.pt"))
+    for key, value in last["network"].items():
+        assert torch.equal(small["network"][key], value), key
+
+
+def test_a_run_can_be_had_again_from_its_seed_with_any_number_of_workers(
     clips: Path, tmp_path: Path, whole_run: tuple[TrainConfig, Checkpoint]
 ) -> None:
-    config = config_of(clips, tmp_path)
-    with pytest.raises(PowerCutError):
-        DyingTrainer(config).run()
-    assert load_checkpoint(tmp_path / "last.pt").step == 3
-    resumed = Trainer(config)
-    resumed.restore()
-    resumed.run()
-    state = load_checkpoint(tmp_path / "last.pt").state
-    assert_equal(state, whole_run[1].state)
+    Trainer(config_of(clips, tmp_path, workers=2)).run()
+    assert losses_of(tmp_path) == losses_of(Path(whole_run[0].out))
 
 
-def test_resuming_a_finished_run_changes_nothing(
-    clips: Path, tmp_path: Path, whole_run: tuple[TrainConfig, Checkpoint]
-) -> None:
-    config = config_of(clips, tmp_path)
-    Trainer(config).run()
-    again = Trainer(config)
-    again.restore()
-    again.run()
-    assert_equal(load_checkpoint(tmp_path / "last.pt").state, whole_run[1].state)
-    assert len(rows_of(tmp_path / "losses.csv")) == 1
-
-
-def test_losses_after_the_resumed_step_are_cut_off(clips: Path, tmp_path: Path) -> None:
-    config = config_of(clips, tmp_path)
-    with pytest.raises(PowerCutError):
-        DyingTrainer(config).run()
-    log = tmp_path / "losses.csv"
-    header = log.read_text().splitlines()[0]
-    log.write_text(f"{header}\n2,1,1,1,1,1,1\n\n5,9,9,9,9,9,9\n")
-    resumed = Trainer(config)
-    resumed.restore()
-    resumed.run()
-    assert [row["step"] for row in rows_of(log)] == ["2", str(STEPS)]
-
-
-def test_resuming_with_other_settings_is_refused_in_one_sentence(
-    clips: Path, whole_run: tuple[TrainConfig, Checkpoint]
-) -> None:
-    out = Path(whole_run[0].out)
-    with pytest.raises(InputError, match="made with other settings; choose another `out`") as failure:
-        Trainer(config_of(clips, out, learning_rate=1e-3)).restore()
-    assert "\n" not in str(failure.value)
-
-
-def test_resuming_what_never_ran_is_refused(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such checkpoint"):
-        Trainer(config_of(clips, tmp_path)).restore()
+def test_another_seed_is_another_run(clips: Path, tmp_path: Path, whole_run: tuple[TrainConfig, Checkpoint]) -> None:
+    Trainer(config_of(clips, tmp_path, seed=2)).run()
+    assert losses_of(tmp_path) != losses_of(Path(whole_run[0].out))
 
 
 def test_an_unknown_network_is_refused_with_the_names_known(clips: Path, tmp_path: Path) -> None:
@@ -189,10 +113,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(clips: Path
     trainer = Trainer(config_of(clips, tmp_path))
     with torch.no_grad():
         next(trainer.network.parameters()).fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"bad_batch\.pt"):
+    with pytest.raises(DivergedError, match=r"step 0: the loss is not finite; the batch is in .*bad_batch\.pt"):
         trainer.run()
     batch = torch.load(tmp_path / "bad_batch.pt", weights_only=True)
     assert batch["frames"].shape == (2, 4, 64, 64)
+    assert batch["visible"].shape == batch["points"].shape[:-1] == (2, 4, 6)
     assert not (tmp_path / "last.pt").exists()
 
 
@@ -211,49 +136,60 @@ def test_half_precision_training_runs_on_a_cpu(clips: Path, tmp_path: Path) -> N
     assert all(tensor.isfinite().all() for tensor in network.values())
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_training_and_resuming_run_on_a_gpu(clips: Path, tmp_path: Path, precision: str) -> None:
-    if not torch.cuda.is_available() and os.environ.get("SPECKTRACK_REQUIRE_GPU") != "1":
-        pytest.skip("no NVIDIA GPU here")
-    config = config_of(clips, tmp_path, accelerator="cuda", precision=precision)
-    with pytest.raises(PowerCutError):
-        DyingTrainer(config).run()
-    resumed = Trainer(config)
-    resumed.restore()
-    resumed.run()
-    assert load_checkpoint(tmp_path / "last.pt").step == STEPS
-
-
-@pytest.mark.parametrize("lags", ["[1, 4]", "[4, 4]", "[1, 0]", "[-1]"])
-def test_lags_that_do_not_fall_are_refused(tmp_path: Path, lags: str) -> None:
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("recent_lags=[1, 4]", r"recent_lags: .*must fall"),
+        ("recent_lags=[4, 4]", r"recent_lags: .*must fall"),
+        ("recent_lags=[1, 0]", r"recent_lags: .*must fall"),
+        ("recent_lags=[-1]", r"recent_lags: .*must fall"),
+        ("bach=4", "did you mean 'batch'"),
+        ("data=clips", "must be a list of folders"),
+        ("data=[]", "must be a list of folders"),
+        ("data=[{folder: clips, weight: 0}]", r"data\.0\.weight: .*greater than 0"),
+        ("data=[{folder: clips, weigth: 2}]", r"data\.0\.weigth: "),
+        ("query.diastasis=-1", r"query\.diastasis: "),
+        ("query={diastasis: 0, first: 0, random: 0}", "give one of them a share"),
+        ("affine.zoom=[2, 1]", r"affine\.zoom: .*smallest and a largest factor"),
+        ("affine.rotation=5", "did you mean 'rotation_deg'"),
+        ("ema=1", "ema: "),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, setting: str, expected: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("steps: 5\n")
-    with pytest.raises(ConfigError, match=r"recent_lags: .*must fall"):
-        load_train_config(path, [f"recent_lags={lags}"])
+    with pytest.raises(ConfigError, match=expected) as failure:
+        load_train_config(path, [setting])
+    assert "\n" not in str(failure.value)
 
 
-def test_a_misspelt_setting_is_refused_with_the_near_name(tmp_path: Path) -> None:
+def test_folders_may_be_plain_or_have_a_weight(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text("bach: 4\n")
-    with pytest.raises(ConfigError, match="did you mean 'batch'"):
-        load_train_config(path)
+    path.write_text("data: [phantom, {folder: own, weight: 3}]\n")
+    config = load_train_config(path)
+    assert [(source.folder, source.weight) for source in config.data] == [("phantom", 1.0), ("own", 3.0)]
+    assert config.model_dump()["data"] == ["phantom", {"folder": "own", "weight": 3.0}]
+    assert TrainConfig.model_validate(config.model_dump(mode="json"), strict=False) == config
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run `train-tracker` as a user does; the exit code."""
-    monkeypatch.setattr(sys, "argv", ["train-tracker", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
+def test_augmentation_can_be_switched_off_by_parts(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("affine: {rotation_deg: 0, shear: 0, flip: false}\nappearance: false\n")
+    config = load_train_config(path)
+    examples = Trainer(config).plan().examples
+    assert (examples.affine, examples.appearance) == (AffineRanges(rotation_deg=0, shear=0, flip=False), False)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    load_train_config(path)
 
 
 def test_the_command_trains_from_a_file_with_overrides(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run.yaml"
-    settings = config_of(clips, tmp_path / "out").model_dump(mode="json")
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(config_of(clips, tmp_path / "out").model_dump(mode="json")))
     assert command(monkeypatch, str(path), "--set", "steps=1") == 0
     assert "Trained to step 1" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "out" / "last.pt").step == 1

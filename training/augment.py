@@ -6,27 +6,37 @@ full turns would make them equal). The appearance part changes pixels only.
 """
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.settings import Section
 
 FloatMatrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class AffineRanges:
-    """Ranges of the random map; zoom is relative to fitting the whole clip into the crop."""
+class AffineRanges(Section):
+    """Ranges of the random map; zoom is relative to fitting the whole clip into the crop.
 
-    rotation_deg: float = 120.0
-    shear: float = 0.2
+    Motion stays as partial as the clips are with rotation_deg 0, shear 0 and flip false.
+    """
+
+    rotation_deg: float = Field(default=120.0, ge=0, le=180)
+    shear: float = Field(default=0.2, ge=0, le=1)
     zoom: tuple[float, float] = (0.85, 1.9)
-    aspect: float = 0.25
+    aspect: float = Field(default=0.25, ge=0, le=1)
     flip: bool = True
-    shift: float = 0.25  # of the focus from the middle of the crop, share of its side
+    shift: float = Field(default=0.25, ge=0, le=0.5)  # of the focus from the middle of the crop, share of its side
+
+    @field_validator("zoom")
+    @classmethod
+    def _rises_above_zero(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < zoom[0] <= zoom[1]:
+            raise ValueError("must be a smallest and a largest factor above zero, for example [0.85, 1.9]")
+        return zoom
 
 
 def random_affine(
@@ -72,11 +82,11 @@ def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> ND
     """Gray map, gain, grain, noise, blur, shadow and compression for (T, H, W); gain flickers a little."""
     gamma = math.exp(rng.uniform(-0.5, 0.5))
     contrast, lift = rng.uniform(0.6, 1.25), rng.uniform(-30, 25)
-    noise = rng.uniform(0, 12) if rng.random() < 0.5 else 0.0
+    noise = np.float32(rng.uniform(0, 12) if rng.random() < 0.5 else 0.0)
     blur = rng.uniform(0.4, 1.2) if rng.random() < 0.3 else 0.0
     quality = int(rng.uniform(35, 95)) if rng.random() < 0.4 else 0
     shadow = _shadow(rng, frames.shape[1]) if rng.random() < 0.3 else None
-    grain, grain_px = (rng.uniform(0, 0.6), rng.uniform(0.7, 2.2)) if rng.random() < 0.6 else (0.0, 1.0)
+    grain, grain_px = (rng.uniform(0, 0.3), rng.uniform(0.7, 2.2)) if rng.random() < 0.3 else (0.0, 1.0)
     levels = np.arange(256, dtype=np.float32) / 255
     out = np.empty_like(frames)
     for k, frame in enumerate(frames):
@@ -88,7 +98,7 @@ def random_appearance(rng: np.random.Generator, frames: NDArray[np.uint8]) -> ND
         if grain:
             image *= np.exp(grain * _grain(rng, frame.shape, grain_px))
         if noise:
-            image += rng.normal(0, noise, image.shape).astype(np.float32) * (image > 0)
+            image += noise * rng.standard_normal(image.shape, np.float32) * (image > 0)
         if blur:
             image = cv2.GaussianBlur(image, (0, 0), blur)
         out[k] = np.clip(image, 0, 255).astype(np.uint8)

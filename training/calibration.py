@@ -1,36 +1,34 @@
-"""Confidence that means something: the share of anchor evidence near a point becomes the probability of being right.
+"""Confidence that means something: what the fusion says becomes the probability of being right.
 
 Right means within four pixels at 256 x 256. The curve is monotone (pool-adjacent-violators, Ayer et al. 1955, on bins
-of equal count) and starts at zero where the evidence says nothing: at the share a flat volume has.
+of equal count) and starts at zero.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.correlation import CONFIDENCE_RADIUS_PX, CONFIDENCE_REACH_PX
-
 BINS = 24
-CHANCE = math.pi * CONFIDENCE_RADIUS_PX**2 / (2 * CONFIDENCE_REACH_PX + 1) ** 2
 
 Curve = tuple[tuple[float, float], ...]
 
 
-def fit_curve(share: NDArray[np.float32], is_right: NDArray[np.bool_]) -> Curve:
-    """Knots (share of evidence, probability), ascending, from positions of known error (M,).
+def fit_curve(raw: NDArray[np.float32], is_right: NDArray[np.bool_]) -> Curve:
+    """Knots (raw confidence, probability), ascending, from positions of known error (M,).
 
     Raises ValueError with fewer than ten positions a bin.
     """
-    if len(share) < 10 * BINS:
-        raise ValueError(f"{len(share)} positions are too few to calibrate on; {10 * BINS} are needed")
-    order = np.argsort(share, kind="stable")
-    bins = np.array_split(order, BINS)
-    x = [float(share[b].mean()) for b in bins]
-    y = monotone([float(is_right[b].mean()) for b in bins], [len(b) for b in bins])
-    knots = [(CHANCE, 0.0), *((a, b) for a, b in zip(x, y, strict=True) if a > CHANCE * 1.05)]
-    return tuple((round(a, 4), round(b, 4)) for a, b in knots)
+    if len(raw) < 10 * BINS:
+        raise ValueError(f"{len(raw)} positions are too few to calibrate on; {10 * BINS} are needed")
+    bins = np.array_split(np.argsort(raw, kind="stable"), BINS)
+    # Bins of one raw confidence are one bin: fixed gains know a single one.
+    x, which = np.unique([round(float(raw[b].mean()), 4) for b in bins], return_inverse=True)
+    count = np.bincount(which, [len(b) for b in bins])
+    right = np.bincount(which, [is_right[b].sum() for b in bins])
+    y = monotone((right / count).tolist(), count.tolist())
+    knots = [(0.0, 0.0), *((a, b) for a, b in zip(x.tolist(), y, strict=True) if a > 0.0)]
+    return tuple((a, round(b, 4)) for a, b in knots)
 
 
 def monotone(values: Sequence[float], weights: Sequence[float]) -> list[float]:

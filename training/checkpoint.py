@@ -16,7 +16,7 @@ class Checkpoint:
 
     model: str
     step: int
-    state: dict[str, Any]  # network, factor weights, optimizer, schedule, generator
+    state: dict[str, Any]  # network, after train-fusion also fusion; to go on from also average, optimizer and so on
     settings: dict[str, Any]
 
 
@@ -47,3 +47,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # damaged bytes fail in any of the ways of zip files and unpicklers
         raise InputError(f"{path}: not a specktrack checkpoint; give a last.pt of train-tracker") from error
+
+
+def initial_weights(name: str, model: str) -> dict[str, Any]:
+    """State of the network to start a run from: the averaged one where the checkpoint has it.
+
+    name   a checkpoint file or a shipped network
+    model  the network to train
+    Raises InputError when the checkpoint does not fit.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(name))
+    if checkpoint.model != model:
+        raise InputError(f"init_from: {name} holds {checkpoint.model}, not {model}; set model={checkpoint.model}")
+    state: dict[str, Any] = checkpoint.state.get("average", checkpoint.state)["network"]
+    return state

@@ -1,4 +1,7 @@
-"""The training clip: one `.npz` of frames, tracks and truth (documented in docs/clip-format.md)."""
+"""The training clip: one `.npz` of frames, tracks and truth (documented in docs/clip-format.md).
+
+Files in the layout of TAP-Vid are read too (`tapvid.py`). Nothing is ever unpickled.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,9 @@ from numpy.typing import NDArray
 
 from specktrack.rt.errors import InputError
 from specktrack.rt.geometry import FloatArray
+from specktrack.training.tapvid import from_tapvid, is_tapvid
+
+PICKLES = (".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class TrainingClip:
     ed_frames: tuple[int, ...] = ()
     es_frames: tuple[int, ...] = ()
     view: str = ""
+    wall_depth: FloatArray | None = None  # (N,) 0 endocardium .. 1 epicardium of the tracked wall, NaN elsewhere
+    contour: FloatArray | None = None  # (K, T, 2) true mid-wall contour, base to apex to base
+    phase: FloatArray | None = None  # (T,) fraction of the beat from ED to ED, in [0, 1), NaN unknown
+    query_frame: int | None = None  # a diastasis frame to query at
 
 
 def save_clip(path: Path, clip: TrainingClip) -> None:
@@ -39,6 +49,13 @@ def save_clip(path: Path, clip: TrainingClip) -> None:
     }
     if clip.mm_per_px is not None:
         fields["mm_per_px"] = np.asarray(clip.mm_per_px, np.float64)
+    for key in ("wall_depth", "contour", "phase"):
+        if getattr(clip, key) is not None:
+            fields[key] = getattr(clip, key).astype(np.float32)
+    if clip.phase is not None:
+        fields["phase"][fields["phase"] == 1] = 0  # just below 1 before rounding to float32
+    if clip.query_frame is not None:
+        fields["query_frame"] = np.int64(clip.query_frame)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez_compressed(file, **fields)
@@ -47,7 +64,22 @@ def save_clip(path: Path, clip: TrainingClip) -> None:
 
 def load_clip(path: Path) -> TrainingClip:
     """Read and check one clip; raises InputError with one sentence that names the file and the remedy."""
-    fields = _read(path)
+    return _clip_of(path, _read(path, whole=True))
+
+
+def check_clip(path: Path, n_frames: int) -> None:
+    """Everything that can be checked without decoding the frames, in a few milliseconds; raises InputError.
+
+    n_frames  as many frames as training needs
+    """
+    found = len(_clip_of(path, _read(path, whole=False)).frames)
+    if found < n_frames:
+        raise InputError(f"{path}: {found} frames, but training needs {n_frames}; leave it out or shorten recent_lags")
+
+
+def _clip_of(path: Path, fields: dict[str, NDArray[Any]]) -> TrainingClip:
+    if is_tapvid(fields):
+        fields = from_tapvid(path, fields)
     missing = [key for key in ("frames", "tracks", "visible", "frame_rate_hz") if key not in fields]
     if missing:
         raise InputError(
@@ -65,20 +97,45 @@ def load_clip(path: Path) -> TrainingClip:
         ed_frames=_frame_numbers(path, fields, "ed_frames", len(frames)),
         es_frames=_frame_numbers(path, fields, "es_frames", len(frames)),
         view=str(fields.get("view", "")),
+        wall_depth=_fraction(path, fields, "wall_depth", len(tracks)),
+        contour=_contour(path, fields, len(frames)),
+        phase=_fraction(path, fields, "phase", len(frames), below_one=True),
+        query_frame=_query_frame(path, fields, len(frames)),
     )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of the file; never unpickles."""
+def _read(path: Path, whole: bool) -> dict[str, NDArray[Any]]:
+    """All arrays of the file, frames as zeros of their shape unless `whole`; never unpickles."""
+    if path.suffix.lower() in PICKLES:
+        raise InputError(_pickle_sentence(path))
     try:
         with path.open("rb") as file:  # numpy leaves a file of its own open when the archive is damaged
             data = np.load(file, allow_pickle=False)
             if not isinstance(data, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
-            return {key: data[key] for key in data.files}
+            return {key: data[key] if whole or key not in ("frames", "video") else _blank(data, key) for key in data}
     except Exception as error:  # damaged bytes fail in any of the ways of zipfile, zlib, tokenize and numpy
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable .npz clip ({reason}); write it with numpy.savez") from error
+
+
+def _blank(data: np.lib.npyio.NpzFile, key: str) -> NDArray[Any]:
+    """Zeros that take no memory, with the shape and type that the archive says."""
+    assert data.zip is not None  # open as long as the file is
+    with data.zip.open(f"{key}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if dtype.hasobject:
+        raise ValueError(f"{key} holds Python objects")
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _pickle_sentence(path: Path) -> str:
+    return (
+        f"{path}: a pickled file can run code when it is opened and is never read; turn it into .npz clips where you "
+        "trust it, numpy.savez(NAME, video=..., target_points=..., occluded=...), see docs/clip-format.md"
+    )
 
 
 def _positive(path: Path, fields: dict[str, NDArray[Any]], key: str, count: int) -> tuple[float, ...]:
@@ -104,6 +161,44 @@ def _frame_numbers(path: Path, fields: dict[str, NDArray[Any]], key: str, n_fram
     return tuple(int(i) for i in value)
 
 
+def _fraction(
+    path: Path, fields: dict[str, NDArray[Any]], key: str, count: int, below_one: bool = False
+) -> FloatArray | None:
+    """`count` numbers from 0 to 1, NaN where unknown."""
+    if key not in fields:
+        return None
+    value = fields[key]
+    if value.shape != (count,) or value.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {key} must be float32 [{count}], found {value.dtype} {list(value.shape)}")
+    wrong = value[(value < 0) | (value > 1) | (below_one & (value == 1))]
+    if len(wrong):
+        expected = "in [0, 1)" if below_one else "from 0 to 1"
+        raise InputError(f"{path}: {key} must be {expected}, or NaN where unknown, found {wrong[0]:g}")
+    return value.astype(np.float32)
+
+
+def _contour(path: Path, fields: dict[str, NDArray[Any]], n_frames: int) -> FloatArray | None:
+    """A line through every frame; raises InputError when it is not one."""
+    if "contour" not in fields:
+        return None
+    value = fields["contour"]
+    if value.ndim != 3 or value.shape[1:] != (n_frames, 2) or len(value) < 2 or value.dtype.kind not in "fiu":
+        found = f"{value.dtype} {list(value.shape)}"
+        raise InputError(f"{path}: contour must be float32 [K, {n_frames}, 2] with K at least 2, found {found}")
+    if not np.isfinite(value).all():
+        raise InputError(f"{path}: contour has NaN or infinite points; give every point in every frame or leave it out")
+    return value.astype(np.float32)
+
+
+def _query_frame(path: Path, fields: dict[str, NDArray[Any]], n_frames: int) -> int | None:
+    if "query_frame" not in fields:
+        return None
+    found = _frame_numbers(path, fields, "query_frame", n_frames)
+    if len(found) != 1:
+        raise InputError(f"{path}: query_frame must be one frame number, found {list(found)}")
+    return found[0]
+
+
 def _check(path: Path, frames: NDArray[Any], tracks: NDArray[Any], visible: NDArray[Any]) -> None:
     if frames.ndim != 3 or frames.dtype != np.uint8:
         raise InputError(f"{path}: frames must be uint8 [T, H, W], found {frames.dtype} {list(frames.shape)}")
@@ -127,8 +222,11 @@ def _check(path: Path, frames: NDArray[Any], tracks: NDArray[Any], visible: NDAr
 
 
 def clip_files(folder: Path) -> list[Path]:
-    """All clips of a folder in name order; raises InputError when there is none."""
+    """All clips of a folder in name order, of either layout; raises InputError when there is none."""
     files = sorted(folder.glob("*.npz"))
     if not files:
+        pickles = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICKLES)
+        if pickles:
+            raise InputError(_pickle_sentence(pickles[0]))
         raise InputError(f"{folder}: no .npz clips found; make some with simulate-echo --out {folder} --n 100")
     return files

@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from specktrack.rt.settings import Section, load_settings
+from specktrack.training.augment import AffineRanges
+from specktrack.training.data import QueryShares
+from specktrack.training.sources import Source
 
 
 class TrainConfig(Section):
     """What `train-tracker` is told."""
 
     model: str = "specknet-s"
-    data: tuple[str, ...] = ("runs/data/train",)  # folders of clips
+    init_from: str = ""  # a checkpoint or a shipped name to start from: weights only
+    data: tuple[Source, ...] = (Source(folder="runs/data/train"),)  # or plain folders
     data_note: str = ""  # what the clips are, for the model card
     out: str = "runs/specknet-s"
     seed: int = 1
@@ -22,13 +26,33 @@ class TrainConfig(Section):
     size: int = Field(default=256, ge=64, multiple_of=8)
     n_points: int = Field(default=48, ge=1)
     recent_lags: tuple[int, ...] = (4, 1)  # falling
+    query: QueryShares = QueryShares()  # where the anchor lies in the beat
+    affine: AffineRanges = AffineRanges()  # of frames and tracks together
+    appearance: bool = True  # gain, noise, shadows and the like on the frames
     window_px: int = Field(default=21, ge=5)  # side of the searched square
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)  # averaging of the weights in network.pt; 0 switches it off
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
-    threads: int = Field(default=0, ge=0)
+    devices: int = Field(default=1, ge=1)  # on each machine; the batch is that of one device
+    num_nodes: int = Field(default=1, ge=1)  # machines, started by torchrun
+    threads: int = Field(default=0, ge=0)  # of torch; 0: as many as torch thinks best
+    workers: int = Field(default=0, ge=0)  # processes that make examples, for each device; 0: a thread
+    cache_mb: float = Field(default=2048.0, gt=0)  # decoded clips kept in memory, for each device
+    log_every: int = Field(default=20, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _a_plain_folder_has_weight_one(cls, data: Any) -> Any:
+        if isinstance(data, str) or not isinstance(data, Sequence) or not data:
+            raise ValueError("must be a list of folders, for example [my/clips]")
+        return tuple(Source(folder=entry) if isinstance(entry, str) else entry for entry in data)
+
+    @field_serializer("data")
+    def _weight_one_is_a_plain_folder(self, data: tuple[Source, ...]) -> list[str | dict[str, Any]]:
+        return [source.folder if source.weight == 1 else source.model_dump() for source in data]
 
     @field_validator("recent_lags")
     @classmethod

@@ -1,20 +1,39 @@
 """Training examples from clips: an anchor frame, recent frames and a target frame, augmented together."""
 
-import queue
-import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from specktrack.rt.errors import InputError
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.settings import Section
 from specktrack.training.augment import AffineRanges, random_affine, random_appearance, warp_frames, warp_points
-from specktrack.training.clip_format import TrainingClip, clip_files, load_clip
+from specktrack.training.clip_format import TrainingClip
 
-FITTED = AffineRanges(0.0, 0.0, (1.0, 1.0), 0.0, False, 0.0)  # middle on middle, the longer side fills the crop
+# Middle on middle, the longer side fills the crop.
+FITTED = AffineRanges(rotation_deg=0.0, shear=0.0, zoom=(1.0, 1.0), aspect=0.0, flip=False, shift=0.0)
+DIASTASIS_PHASES = (0.65, 0.85)  # of the beat from ED to ED
+
+
+class QueryShares(Section):
+    """How often the anchor is a frame in diastasis, the first frame, or any frame; shares of their sum.
+
+    A clip that says neither its phase nor its query frame gives any frame instead of one in diastasis.
+    """
+
+    diastasis: float = Field(default=0.4, ge=0)
+    first: float = Field(default=0.1, ge=0)
+    random: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _has_a_share(self) -> "QueryShares":
+        if self.diastasis + self.first + self.random <= 0:
+            raise ValueError("diastasis, first and random are all 0; give one of them a share")
+        return self
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,7 @@ class ExampleSettings:
     recent_lags: tuple[int, ...] = (4, 1)  # frames before the target; the anchor comes first, the target last
     affine: AffineRanges | None = field(default_factory=AffineRanges)  # None: the clip as it is, fitted into the crop
     appearance: bool = True
+    query: QueryShares = field(default_factory=QueryShares)
 
 
 @dataclass(frozen=True)
@@ -37,26 +57,16 @@ class Batch:
     visible: NDArray[np.bool_]  # (B, F, N)
 
 
-class ClipPool:
-    """The clips of some folders, loaded once and kept."""
+class Example(NamedTuple):
+    """One example of a batch."""
 
-    def __init__(self, folders: list[Path]) -> None:
-        self._files = [file for folder in folders for file in clip_files(folder)]
-        self._clips: dict[int, TrainingClip] = {}
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> TrainingClip:
-        if index not in self._clips:
-            self._clips[index] = load_clip(self._files[index])
-        return self._clips[index]
+    frames: NDArray[np.uint8]  # (F, size, size)
+    points: FloatArray  # (F, N, 2)
+    visible: NDArray[np.bool_]  # (F, N)
 
 
-def draw_example(
-    rng: np.random.Generator, clip: TrainingClip, settings: ExampleSettings
-) -> tuple[NDArray[np.uint8], FloatArray, NDArray[np.bool_]]:
-    """Frames (F, S, S), points (F, N, 2) and visibility (F, N) of one augmented example.
+def draw_example(rng: np.random.Generator, clip: TrainingClip, settings: ExampleSettings) -> Example:
+    """One augmented example of a clip.
 
     Points are finite also where the clip knows no position; they are not visible there.
     Raises InputError for a clip with fewer frames than an example spans.
@@ -66,7 +76,7 @@ def draw_example(
         raise InputError(
             f"{clip.name}: {len(clip.frames)} frames, but recent_lags need {needed}; leave it out or shorten the lags"
         )
-    chosen = _choose_frames(rng, len(clip.frames), settings.recent_lags)
+    chosen = _choose_frames(rng, clip, settings)
     shape = clip.frames.shape[1], clip.frames.shape[2]
     middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2], np.float32)
     seen = np.flatnonzero(clip.visible[:, chosen[0]])
@@ -80,14 +90,36 @@ def draw_example(
     visible = clip.visible[:, chosen] & inside
     points = np.where(np.isfinite(points), points, np.float32((settings.size - 1) / 2))
     keep = _choose_points(rng, visible, settings.n_points)
-    return frames, points[keep].transpose(1, 0, 2), visible[keep].T
+    return Example(frames, points[keep].transpose(1, 0, 2), visible[keep].T)
 
 
-def _choose_frames(rng: np.random.Generator, n_frames: int, lags: tuple[int, ...]) -> NDArray[np.int64]:
-    """Anchor anywhere, target anywhere with room for the recent frames; time runs backwards half of the time."""
-    target = int(rng.integers(max(lags, default=0), n_frames))
-    frames = np.array([rng.integers(n_frames), *(target - lag for lag in lags), target])
-    return frames if rng.random() < 0.5 else n_frames - 1 - frames
+def _choose_frames(rng: np.random.Generator, clip: TrainingClip, settings: ExampleSettings) -> NDArray[np.int64]:
+    """Anchor by the query policy, target where the recent frames have room; half of the time they run backwards."""
+    n_frames, lags = len(clip.frames), np.array(settings.recent_lags, np.int64)
+    anchor = _choose_anchor(rng, clip, settings.query)
+    target = int(rng.integers(lags.max(initial=0), n_frames))
+    others = np.array([*(target - lags), target])
+    return np.array([anchor, *(others if rng.random() < 0.5 else n_frames - 1 - others)])
+
+
+def _choose_anchor(rng: np.random.Generator, clip: TrainingClip, shares: QueryShares) -> int:
+    """The frame in which points are set."""
+    pick = rng.uniform(0, shares.diastasis + shares.first + shares.random)
+    calm = diastasis_frames(clip)
+    if pick < shares.diastasis and len(calm):
+        return int(rng.choice(calm))
+    if shares.diastasis <= pick < shares.diastasis + shares.first:
+        return 0
+    return int(rng.integers(len(clip.frames)))
+
+
+def diastasis_frames(clip: TrainingClip) -> NDArray[np.int64]:
+    """Frames in the calm part of the beat: by phase, and the query frame; none when the clip says neither."""
+    low, high = DIASTASIS_PHASES
+    calm = set() if clip.phase is None else set(np.flatnonzero((clip.phase >= low) & (clip.phase <= high)).tolist())
+    if clip.query_frame is not None:
+        calm.add(clip.query_frame)
+    return np.array(sorted(calm), np.int64)
 
 
 def _choose_points(rng: np.random.Generator, visible: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
@@ -98,39 +130,7 @@ def _choose_points(rng: np.random.Generator, visible: NDArray[np.bool_], count: 
     return np.resize(order, count)
 
 
-def draw_batch(seed: int, step: int, pool: ClipPool, batch: int, settings: ExampleSettings) -> Batch:
-    """The batch of a step: depends on seed and step alone, so a resumed run sees what it would have seen."""
-    rng = np.random.default_rng([seed, step])
-    parts = [draw_example(rng, pool[int(rng.integers(len(pool)))], settings) for _ in range(batch)]
-    frames, points, visible = zip(*parts, strict=True)
+def stack(examples: Sequence[Example]) -> Batch:
+    """Examples side by side."""
+    frames, points, visible = zip(*examples, strict=True)
     return Batch(np.stack(frames), np.stack(points), np.stack(visible))
-
-
-def prefetch(
-    seed: int, first: int, last: int, pool: ClipPool, batch: int, settings: ExampleSettings
-) -> Iterator[Batch]:
-    """Batches of steps first..last-1, made a few steps ahead in a thread (OpenCV releases the lock)."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=6)
-    stop = threading.Event()
-
-    def produce() -> None:
-        for step in range(first, last):
-            if stop.is_set():
-                return
-            try:
-                item: Batch | BaseException = draw_batch(seed, step, pool, batch, settings)
-            except Exception as error:
-                item = error
-            ready.put(item)
-
-    threading.Thread(target=produce, daemon=True).start()
-    try:
-        for _ in range(first, last):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        while not ready.empty():
-            ready.get_nowait()

@@ -13,7 +13,7 @@ a prior. It is what runs in the stream (rt/correlation.py is its twin in numba).
 Letters: B batch, N points, K templates, C channels, S side of the square, pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,12 @@ from specktrack.training.specknet import CELL_OFFSET_PX, STRIDES, unit
 
 GAMMA = 15.0
 SIMILARITY_FLOOR = 0.01  # 0.01^15 = 1e-30 still exists in FP32
+POWER_FLOOR = 1e-36  # a larger gamma lifts the floor so far that its power still exists
 
 
-def similarity(cosine: Tensor) -> Tensor:
+def similarity(cosine: Tensor, floor: float = SIMILARITY_FLOOR) -> Tensor:
     """Cosine in [-1, 1] to (0, 1]."""
-    return (0.5 + 0.5 * cosine).clamp(min=SIMILARITY_FLOOR)
+    return (0.5 + 0.5 * cosine).clamp(min=floor)
 
 
 def sample(features: Tensor, images: Tensor, points: Tensor, stride: int) -> Tensor:
@@ -107,17 +108,32 @@ def evidence(
     templates  per scale (B, N, K, C_i), unit
     Beyond the border the border repeats; mask it with `inside`.
     """
-    steps = torch.arange(side, device=centre.device) - side // 2
     total = torch.zeros((), device=maps[0].device)
+    for log_c in scale_logs(maps, images, templates, centre, side, gamma):
+        total = total + log_c
+    return total
+
+
+def scale_logs(
+    maps: Sequence[Tensor],
+    images: Tensor,
+    templates: Sequence[Tensor],
+    centre: Tensor,
+    side: int,
+    gamma: float | Tensor = GAMMA,
+) -> Iterator[Tensor]:
+    """log up(C_i^gamma), (B, N, K, S, S), scale by scale: what `evidence` adds up. Arguments as there."""
+    exponent = float(gamma.detach()) if isinstance(gamma, Tensor) else gamma
+    floor = max(SIMILARITY_FLOOR, POWER_FLOOR ** (1.0 / exponent))
+    steps = torch.arange(side, device=centre.device) - side // 2
     for features, template, stride in zip(maps, templates, STRIDES, strict=True):
         at = (centre[..., None] + steps - CELL_OFFSET_PX) / stride  # (B, N, 2, S) cells
         first = at[..., 0].floor().long()
         patch = _gather(features, images, first, (side - 1) // stride + 3)  # (B, N, n, n, C)
-        powered = similarity(torch.einsum("bnkc,bnyxc->bnkyx", template, patch)) ** gamma
+        powered = similarity(torch.einsum("bnkc,bnyxc->bnkyx", template, patch), floor) ** gamma
         at = at - first[..., None]
         powered = _interpolate_each(_interpolate_each(powered, at[:, :, 1], 3), at[:, :, 0], 4)
-        total = total + powered.log()
-    return total
+        yield powered.log()
 
 
 def _gather(features: Tensor, images: Tensor, first: Tensor, n_cells: int) -> Tensor:

@@ -1,12 +1,16 @@
-"""A kinematic apical four-chamber heart: where every material point is at every moment, exactly.
+"""A kinematic heart in an apical view: where every material point is at every moment, exactly.
 
-Two frames of reference, both in mm: the HEART frame (x across, positive towards the lateral wall; y along the long
-axis, 0 at the apex, growing towards the base and the atria) at end-diastole, and the PROBE frame (x across, z depth,
-the probe at the origin). A material point is named by its heart-frame position at end-diastole; `Heart.position`
-maps it to the probe frame at a time. The map is smooth and one-to-one, so truth is analytic: nothing is tracked.
+The ventricle is cut into lanes across the image (left wall, right wall, the other ventricle's free wall) and levels
+along its axis (apical, mid, basal). Each of the nine pieces has its own shortening, delay and post-systolic
+shortening. From them follow, in this order:
 
-Time course: `reference` values of the heart-rate model (QS2 541 - 2.2 HR ms, Chest 1981;80:613), isovolumic
-relaxation, early filling, diastasis, atrial kick; diastasis takes all change of the cycle length.
+    1. leaflets swing (valves.py)
+    2. walls move inwards and thicken: x' = X(x, y), growing in x
+    3. walls shorten: y' = Y(x', y), growing in y; the atria lengthen by what the ventricle gives up
+    4. the heart swings, breathes and is looked at by a wandering hand (placement.py)
+
+2 and 3 each change one coordinate and grow with it, so their composition is one-to-one and its determinant is the
+product of two positive slopes.
 """
 
 import math
@@ -15,187 +19,166 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-ISOVOLUMIC_RELAXATION_S = 0.075
-EARLY_FILLING_S = 0.16
-ATRIAL_KICK_S = 0.11
-Q_TO_R_S = 0.04
-DIASTASIS_LEAK = 0.06  # share of the excursion that returns slowly during diastasis
+from specktrack.training import anatomy, placement, valves
+from specktrack.training.anatomy import HeartShape
+from specktrack.training.placement import GlobalMotion, Placement
+from specktrack.training.rhythm import Rhythm
 
+Levels = tuple[float, float, float]  # apical, mid, basal
+Lanes = tuple[Levels, Levels, Levels]  # left wall, right wall, free wall of the other ventricle
+NONE: Lanes = ((0.0,) * 3,) * 3
 
-@dataclass(frozen=True)
-class HeartShape:
-    """End-diastolic geometry, mm."""
-
-    length: float = 85.0  # apex to mitral annulus, endocardium
-    radius: float = 23.0  # cavity half width at the base
-    wall: float = 10.0
-    atrium: float = 45.0  # depth of the atria
-    right_width: float = 28.0  # right ventricle, across
-    right_wall: float = 4.0
+ROOF_MM = 15.0  # beyond the atria until nothing moves
+EDGE_MM = 8.0  # half width of the border between moving heart and resting surroundings
+ATRIAL_WIDENING = 0.3  # of what the same lengthening would do in the ventricle
+REACH = 1.1  # of the cavity's half width: where inward motion begins to fade
 
 
 @dataclass(frozen=True)
 class HeartMotion:
-    """How far things move; lengths in mm, times in s."""
+    """How the heart deforms; strains are shares of the end-diastolic length, positive for shortening."""
 
-    annular_excursion: float = 13.0  # MAPSE
-    radial: float = 0.32  # share of the radius by which the axis region contracts
-    side_difference: float = -0.15  # lateral against septal excursion, relative
-    side_delay_s: float = 0.0  # the lateral wall lags by this
-    early_share: float = 0.68  # of the excursion returned by early filling
-    swing_deg: float = 3.0  # rotation of the heart in the plane during systole
-    elevation: float = 1.5  # out-of-plane shift at end-systole, base against apex
-    breathing: float = 2.0  # amplitude
-    breathing_hz: float = 0.25
-    breathing_phase: float = 0.0
-    probe_drift: float = 0.3  # mm per second
-    scar: tuple[float, float, float] = (0.0, 0.0, 20.0)  # depth 0..1, centre along the axis, half width
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the heart sits under the probe."""
-
-    apex_depth: float = 22.0  # mm
-    apex_x: float = 0.0
-    tilt_deg: float = 0.0
-
-
-@dataclass(frozen=True)
-class Rhythm:
-    """Times of end-diastole, s, ascending; the first lies at or before the first frame."""
-
-    ed_s: tuple[float, ...]
-
-    @staticmethod
-    def regular(rate_bpm: float, duration_s: float, start_s: float = 0.0) -> "Rhythm":
-        """Equal beats, enough of them to cover the duration and one more."""
-        period = 60.0 / rate_bpm
-        count = math.ceil((duration_s - start_s) / period) + 2
-        return Rhythm(tuple(start_s + k * period for k in range(count)))
-
-    @staticmethod
-    def varying(
-        rate_bpm: float, duration_s: float, sd: float, generator: torch.Generator, start_s: float = 0.0
-    ) -> "Rhythm":
-        """Beats whose length varies by the relative standard deviation `sd`."""
-        times = [start_s]
-        while times[-1] < duration_s + 60.0 / rate_bpm:
-            factor = 1.0 + sd * float(torch.randn((), generator=generator).clamp(-2.5, 2.5))
-            times.append(times[-1] + 60.0 / rate_bpm * factor)
-        return Rhythm(tuple(times))
-
-    def beat_at(self, time_s: float) -> tuple[int, float, float]:
-        """Index of the beat, its start and its length, s."""
-        index = 0
-        while index + 2 < len(self.ed_s) and self.ed_s[index + 1] <= time_s:
-            index += 1
-        return index, self.ed_s[index], self.ed_s[index + 1] - self.ed_s[index]
-
-
-def systole_s(period_s: float) -> float:
-    """End-diastole (R) to aortic valve closure."""
-    return (541.0 - 2.2 * min(60.0 / period_s, 150.0)) / 1000.0 - Q_TO_R_S
-
-
-def diastasis_window(period_s: float) -> tuple[float, float]:
-    """Start and end of diastasis as fractions of the beat; end <= start when there is none."""
-    start = systole_s(period_s) + ISOVOLUMIC_RELAXATION_S + EARLY_FILLING_S
-    return start / period_s, (period_s - ATRIAL_KICK_S) / period_s
-
-
-def _rise(t: float, start: float, duration: float) -> float:
-    """Raised cosine from 0 to 1."""
-    u = min(max((t - start) / duration, 0.0), 1.0)
-    return 0.5 - 0.5 * math.cos(math.pi * u)
-
-
-def contraction(t_s: float, period_s: float, early_share: float) -> float:
-    """State of contraction at `t_s` after end-diastole: 0 at end-diastole, 1 at end-systole.
-
-    Short beats squeeze diastole: when diastasis is gone the early and the atrial wave overlap and simply add.
-    """
-    systole = min(systole_s(period_s), 0.55 * period_s)
-    early_start = systole + ISOVOLUMIC_RELAXATION_S
-    early = min(EARLY_FILLING_S, max(period_s - early_start, 0.05))
-    kick = min(ATRIAL_KICK_S, 0.5 * max(period_s - early_start, 0.05))
-    state = _rise(t_s, 0.015, systole - 0.015)
-    state -= early_share * _rise(t_s, early_start, early)
-    state -= DIASTASIS_LEAK * min(max((t_s - early_start) / (period_s - early_start), 0.0), 1.0)
-    state -= (1.0 - early_share - DIASTASIS_LEAK) * _rise(t_s, period_s - kick, kick)
-    return state
+    strain: Lanes = ((0.165, 0.17, 0.17), (0.17, 0.18, 0.18), (0.20, 0.22, 0.22))
+    delay_s: Lanes = NONE
+    post_systolic: Lanes = NONE  # shortening added after aortic valve closure
+    inward: tuple[float, float, float] = (2.3, 2.3, 0.0)  # inward motion of each lane per unit of strain
+    twist_deg: float = 9.0  # the apex turns by 0.6 of it about the long axis, the base by 0.4 the other way
+    through_plane: float = 0.0  # mm by which the base leaves a plane that is not quite the long axis
+    breath_across: float = 0.0  # out-of-plane share of breathing
 
 
 @dataclass(frozen=True)
 class Heart:
-    """Shape, motion, placement and rhythm together."""
+    """A subject (see subject.py) in one of the apical views."""
 
     rhythm: Rhythm
     shape: HeartShape = field(default_factory=HeartShape)
     motion: HeartMotion = field(default_factory=HeartMotion)
     placement: Placement = field(default_factory=Placement)
+    whole: GlobalMotion = field(default_factory=GlobalMotion)
 
-    def state(self, time_s: float, delay_s: float = 0.0) -> float:
-        """State of contraction at an absolute time, `delay_s` behind the septum."""
-        _, start, period = self.rhythm.beat_at(time_s - delay_s)
-        return contraction(time_s - delay_s - start, period, self.motion.early_share)
+    @property
+    def view(self) -> str:
+        """Name of the view."""
+        return self.shape.view
+
+    @property
+    def depth_mm(self) -> float:
+        """Depth that shows most of the atria."""
+        return self.placement.apex_depth + self.shape.length + 0.8 * self.shape.atrium
+
+    def state(self, time_s: float) -> float:
+        """Contraction of muscle without delay: 0 at end-diastole, 1 at end-systole of a full beat."""
+        return self.rhythm.state(time_s)
 
     def position(self, points: Tensor, time_s: float) -> Tensor:
         """Material points (N, 2), heart frame at end-diastole, to (N, 2) x, z in the probe frame, mm."""
-        return self._to_probe(self._deform(points, time_s), time_s)
+        rhythm = self.rhythm
+        leaflets = anatomy.leaflets(self.shape)
+        points = valves.swing(points, leaflets, rhythm.inflow_opening(time_s), rhythm.outflow_opening(time_s))
+        deformed = self._deform(points, self._strain_now(time_s))
+        return placement.to_probe(deformed, self.placement, self.whole, self.state(time_s), time_s)
 
     def elevation(self, points: Tensor, time_s: float) -> Tensor:
-        """Shift out of the plane (N,), mm: base and apex turn in opposite directions, as twist does."""
-        along = points[:, 1] / self.shape.length
-        return self.motion.elevation * self.state(time_s) * (1.6 * along - 0.6).clamp(-1.0, 1.5)
-
-    def _deform(self, points: Tensor, time_s: float) -> Tensor:
-        """Contraction in the heart frame."""
+        """Shift out of the plane (N,), mm: twist takes the two walls opposite ways; shortening; breathing."""
         motion = self.motion
-        x, y = points[:, 0], points[:, 1]
-        side = torch.tanh(x / 12.0)
-        septal = self.state(time_s)
-        lateral = self.state(time_s, motion.side_delay_s)
-        state = septal + (lateral - septal) * (0.5 + 0.5 * side)
-        depth, centre, width = motion.scar
-        state = state * (1.0 - depth * torch.exp(-(((y - centre) / width) ** 2)) * (0.5 + 0.5 * side))
-        pull = motion.annular_excursion * (1.0 + motion.side_difference * side) * state
-        new_y = y - pull * self._longitudinal_weight(y)
-        squeeze = motion.radial * state * self._radial_weight(x, y)
-        return torch.stack((x * (1.0 - squeeze), new_y), 1)
+        along = (points[:, 1] / self.shape.length).clamp(0.0, 1.4)
+        near = 1.0 / (1.0 + (points[:, 0] / (2.0 * self.shape.radius)) ** 4)
+        twist = math.radians(motion.twist_deg) * points[:, 0] * (0.6 - along)
+        breath = motion.breath_across * self.whole.breath(time_s)
+        return self.state(time_s) * near * (twist + motion.through_plane * along) + breath
 
-    def _longitudinal_weight(self, y: Tensor) -> Tensor:
-        """0 at the apex, 1 at the annulus, back to 0 at the atrial roof; smooth."""
-        length, atrium = self.shape.length, self.shape.atrium
-        below = (y / length).clamp(0.0, 1.0)
-        ventricle = 0.35 * below + 0.65 * below**2 * (3.0 - 2.0 * below)
-        beyond = ((y - length) / (atrium + 15.0)).clamp(0.0, 1.0)
-        return ventricle * (1.0 - beyond**2 * (3.0 - 2.0 * beyond))
+    def classify(self, points: Tensor) -> Tensor:
+        """Class (N,) int64 of material points."""
+        return anatomy.classify(points, self.shape)
 
-    def _radial_weight(self, x: Tensor, y: Tensor) -> Tensor:
-        """Largest at the long axis, so that the wall thickens as it moves inwards; little at apex and atria."""
-        across = torch.exp(-((x / (1.3 * self.shape.radius)) ** 2))
-        u = y / self.shape.length
-        along = torch.exp(-(((u - 0.6) / 0.42) ** 2))
-        return across * along
+    def wall_coordinate(self, points: Tensor) -> Tensor:
+        """Depth (N,) in the tracked wall: 0 endocardium, 1 epicardium."""
+        return anatomy.wall_coordinate(points, self.shape)
 
-    def _to_probe(self, points: Tensor, time_s: float) -> Tensor:
-        """Swing about the apex, place under the probe, breathe and drift."""
-        motion, place = self.motion, self.placement
-        angle = math.radians(place.tilt_deg + motion.swing_deg * self.state(time_s))
-        cos, sin = math.cos(angle), math.sin(angle)
-        breath = motion.breathing * math.sin(2 * math.pi * motion.breathing_hz * time_s + motion.breathing_phase)
-        x = cos * points[:, 0] - sin * points[:, 1] + place.apex_x + motion.probe_drift * time_s
-        z = sin * points[:, 0] + cos * points[:, 1] + place.apex_depth + breath
-        return torch.stack((x, z), 1)
+    def is_tracked_wall(self, points: Tensor) -> Tensor:
+        """Which points (N,) lie in the wall of the tracked ventricle."""
+        return anatomy.is_tracked_wall(points, self.shape)
 
     def contour(self, n_points: int, depth: float = 0.5) -> Tensor:
-        """Left-ventricular contour (n_points, 2) at end-diastole: septal base, apex, lateral base; heart frame.
+        """Line (n_points, 2) along the tracked wall at end-diastole: left base, apex, right base; heart frame."""
+        return anatomy.contour(self.shape, n_points, depth)
 
-        depth  0 endocardium, 0.5 mid-wall, 1 epicardium
-        """
-        theta = torch.linspace(math.pi, 0.0, n_points)
-        grow = depth * self.shape.wall
-        x = (self.shape.radius + grow) * torch.cos(theta)
-        y = self.shape.length - (self.shape.length - self.shape.wall + grow) * torch.sin(theta)
-        return torch.stack((x, y), 1)
+    def to_heart(self, probe_points: Tensor) -> Tensor:
+        """Probe frame (N, 2) back to the heart frame, undeformed."""
+        return placement.to_heart(probe_points, self.placement)
+
+    def _strain_now(self, time_s: float) -> Lanes:
+        """Shortening of each piece at a time."""
+        motion, rhythm = self.motion, self.rhythm
+
+        def piece(lane: int, level: int) -> float:
+            then = time_s - motion.delay_s[lane][level]
+            after = motion.post_systolic[lane][level]
+            late = after * rhythm.post_systole(then) if after else 0.0
+            return motion.strain[lane][level] * rhythm.state(then) + late
+
+        left, right, other = ((piece(lane, 0), piece(lane, 1), piece(lane, 2)) for lane in range(3))
+        return left, right, other
+
+    def _deform(self, points: Tensor, strain: Lanes) -> Tensor:
+        """Steps 2 and 3 in the heart frame."""
+        x, y = points[:, 0], points[:, 1]
+        start, level = self._levels()
+        shape, roof = self.shape, self.shape.atrium + ROOF_MM
+        edges = [start, start + level, start + 2 * level, shape.length, shape.length + roof]
+        soft = 0.3 * level
+        # Lengths along y: what each level, and the atrium, adds to or takes from the one before.
+        slopes = [_changes([*lane, -sum(lane) * level / roof]) for lane in strain]
+        pull = points.new_tensor(slopes) @ _soft_ramps(y, edges, soft)
+        # Widths: the valve ring narrows with the basal wall, only behind it the atrium widens.
+        edges[3] += soft
+        widths = [_changes([*lane, -ATRIAL_WIDENING * sum(lane) * level / roof]) for lane in strain]
+        gain = points.new_tensor(self.motion.inward)[:, None]
+        inward = gain * points.new_tensor(widths) @ _soft_steps(y, edges, soft)
+        half = shape.radius * (0.55 + 0.45 * _smooth((y - start) / (0.225 * shape.length) - 1.0))
+        far = (x / (REACH * half)) ** 2
+        new_x = x * (1.0 - (self._lanes(x) * inward).sum(0) / (1.0 + far * far * far))
+        new_y = y - (self._lanes(new_x) * pull).sum(0)
+        return torch.stack((new_x, new_y), 1)
+
+    def _levels(self) -> tuple[float, float]:
+        """Where shortening begins (the tip itself moves nowhere) and the length of a level."""
+        start = self.shape.apex_wall
+        return start, (self.shape.length - start) / 3.0
+
+    def _lanes(self, x: Tensor) -> Tensor:
+        """How much (3, N) each lane has to say at x; the sum falls to 0 outside the heart."""
+        shape, side = self.shape, self.shape.side
+        gap = 0.5 * shape.neighbour_width
+        left = -(shape.radius + shape.walls[0] + (gap if side < 0 else 1.5 * EDGE_MM))
+        right = shape.radius + shape.walls[1] + (gap if side > 0 else 1.5 * EDGE_MM)
+        far = side * (shape.reach + shape.neighbour_wall + 1.5 * EDGE_MM)
+        softness = [0.8 * gap if side < 0 else EDGE_MM, 0.8 * shape.radius, 0.8 * gap if side > 0 else EDGE_MM, EDGE_MM]
+        passed = _smooth((x - x.new_tensor([left, 0.0, right, far])[:, None]) / x.new_tensor(softness)[:, None])
+        beside = [0.0] * 4 if side == 0 else [-1.0, 0.0, 0.0, 1.0] if side < 0 else [0.0, 0.0, 1.0, -1.0]
+        return x.new_tensor([[1.0, -1.0, 0.0, 0.0], [0.0, 1.0, -1.0, 0.0], beside]) @ passed
+
+
+def _smooth(v: Tensor) -> Tensor:
+    """From 0 at -1 to 1 at 1."""
+    v = v.clamp(-1.0, 1.0)
+    return 0.5 + v * (0.75 - 0.25 * v * v)
+
+
+def _soft_steps(y: Tensor, edges: list[float], half_width: float) -> Tensor:
+    """Soft steps (K, N) from 0 to 1 at each edge."""
+    return _smooth((y - y.new_tensor(edges)[:, None]) / half_width)
+
+
+def _soft_ramps(y: Tensor, edges: list[float], half_width: float) -> Tensor:
+    """Integrals (K, N) of soft steps: 0 before an edge, growing by 1 mm per mm beyond it."""
+    t = (y - y.new_tensor(edges)[:, None]) / half_width
+    c = t.clamp(-1.0, 1.0)
+    square = c * c
+    return half_width * ((t - c).clamp(min=0.0) + 0.1875 + 0.5 * c + square * (0.375 - 0.0625 * square))
+
+
+def _changes(values: list[float]) -> list[float]:
+    """Steps that make a staircase of the values, back to 0 at its end."""
+    return [b - a for a, b in zip([0.0, *values], [*values, 0.0], strict=True)]

@@ -1,30 +1,47 @@
 """`train-tracker CONFIG`: train a network on clips, with progress, checkpoints and resume.
 
 Recipe of arXiv 2507.10127: affine augmentation of frames and tracks together, appearance augmentation, weighted L1,
-AdamW, one-cycle learning rate. Beside pairs, the product of anchor and recent templates under a noisy motion prior is
-trained, because that is what runs in the stream.
+AdamW, one-cycle learning rate. Anchor and recent templates are sought around places that are wrong as the stream's are,
+each point alone and pooled with its neighbours, because that is what runs in the stream. How the stream weighs them is
+learned after that, on whole sequences: train_fusion.py.
+
+On several devices each process draws its own batches and gradients are averaged; the first process writes the files,
+its own losses and its own batch statistics among them.
 """
 
-import csv
-import time
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from specktrack.rt import console
-from specktrack.rt.errors import InputError
-from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from specktrack.rt.errors import InputError, SpeckError
+from specktrack.training.average import WeightAverage
+from specktrack.training.checkpoint import Checkpoint, initial_weights, load_checkpoint, save_checkpoint
 from specktrack.training.config import TrainConfig, load_train_config
-from specktrack.training.data import Batch, ClipPool, ExampleSettings, prefetch
-from specktrack.training.losses import FactorWeights, Losses, StreamNoise, stream_losses
+from specktrack.training.data import Batch, ExampleSettings
+from specktrack.training.journal import Journal
+from specktrack.training.loader import Plan, batches
+from specktrack.training.losses import Losses, StreamNoise, stream_losses
+from specktrack.training.sources import ClipPool
 from specktrack.training.specknet import build
 
+# Settings that change no number of a run, so that it may go on with others.
+FREE_ON_RESUME = {"workers", "cache_mb", "checkpoint_every", "data_note"}
+NOISE_STREAM = 2**32 - 1  # beside the streams of the examples, which count from 0
+
 app = console.new_app()
+
+
+class DivergedError(SpeckError):
+    """The loss is no longer a number."""
 
 
 class Trainer:
@@ -35,87 +52,105 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+        self.fabric = _fabric(config)
         self.network = build(config.model).to(self.fabric.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.examples = ExampleSettings(config.size, config.n_points, config.recent_lags)
-        self.weights = FactorWeights(1 + len(config.recent_lags)).to(self.fabric.device)
-        parameters = [*self.network.parameters(), *self.weights.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.average = WeightAverage({"network": self.network}, config.ema)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=config.learning_rate, total_steps=config.steps, pct_start=0.08, cycle_momentum=False
         )
-        self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
+        self.pending: list[list[float]] = []  # of the journal
         self.out = Path(config.out)
+
+    def initialise(self) -> None:
+        """Weights of another run, if the settings name one; everything else starts afresh."""
+        if self.config.init_from:
+            self.network.load_state_dict(initial_weights(self.config.init_from, self.config.model))
+            self.average.restart()
 
     def restore(self) -> None:
         """Continue from the last checkpoint of the run."""
         checkpoint = load_checkpoint(self.out / "last.pt")
-        if checkpoint.settings != self.config.model_dump(mode="json"):
-            raise InputError(f"{self.out}/last.pt was made with other settings; choose another `out` or drop --resume")
+        _refuse_other_settings(self.out / "last.pt", checkpoint.settings, self.config)
         state = checkpoint.state
+        if not state.keys() >= {"average", "optimizer", "schedule", "precision", "pending"}:
+            raise InputError(f"{self.out}/last.pt holds weights only; start from it with init_from in another `out`")
         self.network.load_state_dict(state["network"])
-        self.weights.load_state_dict(state["weights"])
+        self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"])
-        if state.get("precision"):
+        if state["precision"]:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.pending = state["pending"]
         self.step = checkpoint.step
 
     def save(self) -> None:
-        """Write `last.pt`, to go on from, and `network.pt`, a tenth of its size, to export and fine-tune from."""
+        """Write `last.pt`, to go on from, and `network.pt`, the averaged weights, to export and fine-tune from."""
+        if not self.fabric.is_global_zero:
+            return
         settings = self.config.model_dump(mode="json")
-        network = {"network": self.network.state_dict(), "weights": self.weights.state_dict()}
         state = {
-            **network,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
             "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
+            "pending": self.pending,
         }
         save_checkpoint(self.out / "last.pt", Checkpoint(self.config.model, self.step, state, settings))
-        save_checkpoint(self.out / "network.pt", Checkpoint(self.config.model, self.step, network, settings))
+        mean = self.average.state_dict()
+        save_checkpoint(self.out / "network.pt", Checkpoint(self.config.model, self.step, mean, settings))
 
     def run(self) -> None:
-        """Train to the last step; raises FloatingPointError on a loss that is not finite, with the batch saved."""
-        config = self.config
-        pool = ClipPool([Path(folder) for folder in config.data])
+        """Train to the last step.
+
+        Raises InputError for a malformed clip before the first step, DivergedError on a loss that is not finite,
+        with the batch saved.
+        """
+        config, is_first = self.config, self.fabric.is_global_zero
+        ClipPool(config.data).check(max(config.recent_lags, default=0) + 1, quiet=not is_first)
+        if not self.step:
+            self.initialise()
         network, optimizer = self.fabric.setup(self.network, self.optimizer, _reapply_compile=False)
         network.mark_forward_method("raw_maps")
         network.train()
-        batches = prefetch(config.seed, self.step, config.steps, pool, config.batch, self.examples)
+        made = batches(self.plan(), self.step, config.steps, config.workers, config.cache_mb)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as progress, _Log(self.out / "losses.csv", self.step, config.steps) as log:
+        with Progress(*columns, disable=not is_first) as progress, self._journal() as journal:
             task = progress.add_task("training", total=config.steps, completed=self.step)
-            for batch in batches:
+            for batch in made:
                 rate = float(self.schedule.get_last_lr()[0])
                 losses = self._train_step(network, optimizer, batch)
                 self.step += 1
-                log.add(self.step, losses, rate)
-                progress.update(task, completed=self.step, description=f"fused {log.fused_px:.2f} px")
+                self.average.update(self.step)
+                journal.add(self.step, losses, rate)
+                progress.update(task, completed=self.step, description=f"fused {journal.fused_px:.2f} px")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
+
+    def plan(self) -> Plan:
+        """What the batches of this process are made of."""
+        config = self.config
+        examples = ExampleSettings(
+            config.size, config.n_points, config.recent_lags, config.affine, config.appearance, config.query
+        )
+        return Plan(config.seed, config.batch, config.data, examples, self.fabric.global_rank)
+
+    def _journal(self) -> Journal:
+        folder = self.out if self.fabric.is_global_zero else None
+        return Journal(folder, self.step, self.config.steps, self.config.log_every, self.pending)
 
     def _train_step(self, network: Any, optimizer: Any, batch: Batch) -> Losses:
         frames, points, visible = _tensors(batch, self.fabric.device)
         maps = network.raw_maps(frames.flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.fabric.device.type, enabled=False):
-            losses = stream_losses(
-                maps,
-                points,
-                visible,
-                self.weights(),
-                StreamNoise(),
-                self.config.window_px,
-                self.generator,
-            )
+            losses = stream_losses(maps, points, visible, StreamNoise(), self.config.window_px, self._noise_of_step())
         if not torch.isfinite(losses.total):
-            torch.save({"frames": frames, "points": points, "visible": visible}, self.out / "bad_batch.pt")
-            raise FloatingPointError(
-                f"step {self.step}: the loss is not finite; batch saved to {self.out}/bad_batch.pt"
-            )
+            raise DivergedError(self._save_bad_batch(frames, points, visible))
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(losses.total)
         self.fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
@@ -123,43 +158,48 @@ class Trainer:
         self.schedule.step()
         return losses
 
+    def _noise_of_step(self) -> torch.Generator:
+        """Random numbers of a step, as its batch from seed, step and rank alone: nothing to remember for a resume."""
+        stream = np.random.SeedSequence([self.config.seed, self.step, self.fabric.global_rank, NOISE_STREAM])
+        return torch.Generator().manual_seed(int(stream.generate_state(1)[0]))
 
-class _Log:
-    """losses.csv, one row for every 20 steps and for the last; rows after the resumed step are cut off."""
-
-    EVERY = 20
-
-    def __init__(self, path: Path, step: int, last: int) -> None:
-        self._last = last
+    def _save_bad_batch(self, frames: Tensor, points: Tensor, visible: Tensor) -> str:
+        rank = self.fabric.global_rank
+        path = self.out / (f"bad_batch_{rank}.pt" if rank else "bad_batch.pt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if step and path.exists():
-            with path.open(newline="") as file:
-                kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= step]
-        self._file = path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(["step", "total", "single_px", "fused_px", "nll", "learning_rate", "elapsed_s"])
-        self._writer.writerows(kept)
-        self._rows: list[tuple[float, float, float, float]] = []
-        self._start = time.monotonic()
-        self.fused_px = float("nan")
+        torch.save({"frames": frames, "points": points, "visible": visible}, path)
+        return f"step {self.step}: the loss is not finite; the batch is in {path}; a lower learning_rate may help"
 
-    def __enter__(self) -> "_Log":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+def _fabric(config: TrainConfig) -> Fabric:
+    """Devices and precision; raises InputError when torchrun started another number of processes."""
+    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), config.devices * config.num_nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ and started != wanted:
+        raise InputError(
+            f"devices: {config.devices} on num_nodes {config.num_nodes}, but torchrun started {started} processes; "
+            "set devices to its --nproc-per-node and num_nodes to its --nnodes"
+        )
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        precision=config.precision,
+    )
+    fabric.launch()
+    return fabric
 
-    def add(self, step: int, losses: Losses, rate: float) -> None:
-        self._rows.append((losses.total.item(), losses.single_px, losses.fused_px, losses.likelihood))
-        if step % self.EVERY and step != self._last:
-            return
-        means = [sum(column) / len(column) for column in zip(*self._rows, strict=True)]
-        self.fused_px = means[2]
-        elapsed = time.monotonic() - self._start
-        self._writer.writerow([step, *(f"{m:.5f}" for m in means), f"{rate:.3e}", f"{elapsed:.1f}"])
-        self._file.flush()
-        self._rows.clear()
+
+def _refuse_other_settings(path: Path, found: dict[str, Any], config: TrainConfig) -> None:
+    """Raises InputError that names the settings in which a checkpoint differs; new settings count as their defaults."""
+    try:
+        then = TrainConfig.model_validate(found, strict=False).model_dump()
+    except ValidationError as error:
+        raise InputError(f"{path} was made by another version of specktrack; choose another `out`") from error
+    differing = [key for key, value in config.model_dump().items() if value != then[key] and key not in FREE_ON_RESUME]
+    if differing:
+        raise InputError(
+            f"{path} was made with other settings ({', '.join(differing)}); choose another `out` or drop --resume"
+        )
 
 
 def _tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,7 +221,8 @@ def train(
     elif (trainer.out / "last.pt").exists():
         raise InputError(f"{trainer.out}: holds a run already; add --resume to go on with it, or choose another out")
     trainer.run()
-    typer.echo(f"Trained to step {trainer.step}; checkpoint: {trainer.out / 'last.pt'}")
+    if trainer.fabric.is_global_zero:
+        typer.echo(f"Trained to step {trainer.step}; checkpoint: {trainer.out / 'last.pt'}")
 
 
 def main() -> None:

@@ -1,0 +1,147 @@
+"""Everything one frame says about where the points are: evidence of anchors and recent frames, patches aligned to it.
+
+Each measurement is an offset from where the point was expected (last position + flow). They err differently: flow and
+recent templates are precise and drift, anchors do not drift and are noisy while the speckle has changed. What to make
+of them is fusion.py's business. Coordinates are pixels of the engine's image; what is measured is given in units:
+pixels of an image 256 across.
+
+Zeroing: the soft argmax is a mean, and over asymmetric speckle a mean is a little off its peak. Each template
+therefore remembers what it answers in its own frame, where the truth is known, and that offset is taken out of later
+answers. Without it a still picture drifts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.rt.engine import Engine, Features, Template
+from specktrack.rt.geometry import FloatArray
+from specktrack.rt.motion import align, flow_worker
+from specktrack.rt.position import Offsets, closeness, inside, pooled, share_near, soft_argmax
+
+NEAR_UNITS, FAR_UNITS = 10.0, 28.0  # reach of the neighbours whose evidence is pooled
+SIGMA_UNITS = 3.0  # of the prior of each measurement: it bounds the search, fusion.py weighs
+REACH_UNITS = 10.0  # half side of the searched square
+LAGS = (1, 4)  # frames back of the recent templates
+
+# In this order: the anchor alone, with near and far neighbours; one frame back, four frames back, near and far; the
+# anchor's patch and that of four frames back aligned by Lucas-Kanade.
+MEASUREMENTS = ("own", "near", "far", "back1", "back4", "back4_far", "patch", "patch_back4")
+FOLLOWS_POINT = np.array(["back" in name for name in MEASUREMENTS])  # taken at the point's own, drifting positions
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """How much the points have to say about each other, from where they were set."""
+
+    near: FloatArray  # (N, N)
+    far: FloatArray  # (N, N)
+
+    @staticmethod
+    def of(points: FloatArray, scale: float) -> "Neighbourhood":
+        """points (N, 2); scale: pixels per unit."""
+        return Neighbourhood(closeness(points, NEAR_UNITS * scale), closeness(points, FAR_UNITS * scale))
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The points as one frame showed them: its image, their templates, and how far off these answer in it."""
+
+    image: NDArray[np.uint8]
+    points: FloatArray  # (N, 2) engine pixels
+    template: Template
+    own: FloatArray  # (N, 2) engine pixels
+    near: FloatArray
+    far: FloatArray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measurements of one frame, in the order of MEASUREMENTS."""
+
+    offset: FloatArray  # (M, N, 2) units from the expected position
+    spread: FloatArray  # (M, N) units; of aligned patches, the gray levels they still differ by
+    share_own: FloatArray  # (N,) of the anchor's evidence that lies near its answer
+    share_near: FloatArray  # (N,) the same with near neighbours
+
+
+class Measurer:
+    """Reads evidence for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._scale = engine.input_size[1] / 256.0
+        self._side = 2 * round(REACH_UNITS * self._scale) + 1
+        self._sigma = SIGMA_UNITS * self._scale
+
+    def sighting(
+        self, features: Features, image: NDArray[np.uint8], points: FloatArray, around: Neighbourhood
+    ) -> Sighting:
+        """The points (N, 2), engine pixels, in the frame of these features."""
+        template = self._engine.templates(features, points)
+        log_c = self._engine.evidence(features, [template], points, self._side)
+        is_open = inside(points, self._side, self._engine.input_size)
+        answers = (self._read(volume[0], is_open).px for volume in (log_c, *_pools(log_c, around)))
+        own, near, far = (np.nan_to_num(answer) for answer in answers)
+        return Sighting(image, points, template, own, near, far)
+
+    def measure(
+        self,
+        features: Features,
+        image: NDArray[np.uint8],
+        anchors: Sequence[tuple[Sighting, float]],
+        recent: Sequence[Sighting],
+        expected: FloatArray,
+        around: Neighbourhood,
+    ) -> Measured:
+        """Measure around the expected positions (N, 2).
+
+        anchors  sightings that do not drift, with their weights (sum 1), the identity first
+        recent   the sightings LAGS frames back
+        """
+        aligning = [flow_worker().submit(align, s.image, image, s.points, expected) for s in (anchors[0][0], recent[1])]
+        templates = [sighting.template for sighting, _ in anchors] + [sighting.template for sighting in recent]
+        log_c = self._engine.evidence(features, templates, expected, self._side)
+        anchor = sum(weight * log_c[k] for k, (_, weight) in enumerate(anchors))
+        stack = np.stack([anchor, *log_c[len(anchors) :]])
+        near, far = _pools(stack, around)
+        is_open = inside(expected, self._side, self._engine.input_size)
+        read = self._read(np.stack([stack[0], near[0], far[0], near[1], near[2], far[2]]), is_open)
+        zero = [
+            sum(weight * getattr(sighting, kind) for sighting, weight in anchors) for kind in ("own", "near", "far")
+        ]
+        zero += [recent[0].near, recent[1].near, recent[1].far]
+        own_share, near_share = (share_near(v, read.px[k], is_open) for k, v in enumerate((stack[0], near[0])))
+        patches = [task.result() for task in aligning]
+        offset = np.concatenate((read.px - np.stack(zero), [patch.offset for patch in patches])) / self._scale
+        spread = np.concatenate((read.spread_px / self._scale, [patch.residual for patch in patches]))
+        return Measured(offset.astype(np.float32), spread.astype(np.float32), own_share, near_share)
+
+    def search(
+        self,
+        features: Features,
+        sighting: Sighting,
+        centre: FloatArray,
+        sigma_px: float,
+        around: Neighbourhood,
+        is_far: bool = False,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Where an anchor alone sees the points, widely around centre (N, 2): offsets (N, 2) px and shares (N,).
+
+        is_far  whether far neighbours are heard, or near ones only
+        """
+        near, zero = (around.far, sighting.far) if is_far else (around.near, sighting.near)
+        side = 2 * min(int(np.ceil(3.0 * sigma_px)), round(20 * self._scale)) + 1
+        log_c = pooled(self._engine.evidence(features, [sighting.template], centre, side), near)[0]
+        is_open = inside(centre, side, self._engine.input_size)
+        answer = soft_argmax(log_c, sigma_px, is_open).px
+        return answer - zero, share_near(log_c, answer, is_open)
+
+    def _read(self, log_weight: FloatArray, is_open: NDArray[np.bool_]) -> Offsets:
+        return soft_argmax(log_weight, self._sigma, is_open)
+
+
+def _pools(evidence: FloatArray, around: Neighbourhood) -> tuple[FloatArray, FloatArray]:
+    return pooled(evidence, around.near), pooled(evidence, around.far)

@@ -1,0 +1,259 @@
+"""`train-fusion`: rounds of recording and learning make the tracker better, stop and go on, and say what is wrong."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from random_fusion import random_weights
+from tiny_beats import write_sheets
+from tiny_runs import assert_equal
+
+from specktrack.rt.errors import ConfigError
+from specktrack.rt.fusion import N_MEASURED, SHAPES
+from specktrack.rt.geometry import FloatArray
+from specktrack.rt.measure import FOLLOWS_POINT, MEASUREMENTS
+from specktrack.rt.settings import load_settings
+from specktrack.training import train_fusion
+from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from specktrack.training.fusion import FusionModel, Sequences
+from specktrack.training.record import Record, stacked
+from specktrack.training.specknet import build
+from specktrack.training.train_fusion import FusionConfig, fit, fusion_loss
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "train"
+TINY = {
+    "rounds": 2,
+    "sequences": 4,
+    "n_points": 5,
+    "max_frames": 8,
+    "steps": 25,
+    "batch": 3,
+    "size": 128,
+    "jobs": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips and an untrained network."""
+    folder = tmp_path_factory.mktemp("fusion")
+    write_sheets(folder / "clips", {"a4c": 2})
+    torch.manual_seed(0)
+    state = {"network": build("specknet-s").state_dict()}
+    save_checkpoint(folder / "network.pt", Checkpoint("specknet-s", 0, state, {"data": ["clips"], "seed": 1}))
+    return folder
+
+
+def settings_of(folder: Path, out: Path, **changes: object) -> list[str]:
+    settings = {"checkpoint": folder / "network.pt", "data": f"[{folder / 'clips'}]", "out": out, **TINY, **changes}
+    return [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `train-fusion` as a user does; the exit code."""
+    monkeypatch.setattr(sys, "argv", ["train-fusion", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        train_fusion.main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def whole_run(folder: Path) -> Path:
+    out = folder / "whole"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert command(monkeypatch, *settings_of(folder, out)) == 0
+    return out
+
+
+def records_of(out: Path) -> list[Record]:
+    saved = [row for number in range(2) for row in torch.load(out / f"records-{number}.pt", weights_only=True)]
+    return [Record(**{key: value.numpy() for key, value in row.items()}) for row in saved]
+
+
+def fusion_of(path: Path) -> FusionModel:
+    model = FusionModel()
+    model.load_state_dict(load_checkpoint(path).state["fusion"])
+    return model
+
+
+def test_a_run_ends_with_network_and_fusion_in_one_checkpoint(folder: Path, whole_run: Path) -> None:
+    found, network = load_checkpoint(whole_run / "tracker.pt"), load_checkpoint(folder / "network.pt")
+    assert (found.model, found.step, found.settings) == (network.model, network.step, network.settings)
+    assert_equal(found.state["network"], network.state["network"])
+    assert found.state["fusion"].keys() == SHAPES.keys()
+    assert not torch.equal(found.state["fusion"]["out"], FusionModel(1).get_parameter("out"))
+
+
+def test_learning_lowers_the_loss_and_the_error_of_the_tracks(whole_run: Path) -> None:
+    batch = stacked(records_of(whole_run))
+    with torch.no_grad():
+        before, error_before = fusion_loss(FusionModel(FusionConfig().seed), batch)
+        after, error_after = fusion_loss(fusion_of(whole_run / "tracker.pt"), batch)
+    assert float(after) < float(before)
+    assert error_after < error_before
+
+
+def test_the_second_round_records_the_tracker_that_the_first_one_taught(whole_run: Path) -> None:
+    """Recorded positions are those the fusion of the round before arrives at, not those of the fixed gains."""
+    rows = torch.load(whole_run / "records-1.pt", weights_only=True)
+    batch = stacked([Record(**{key: value.numpy() for key, value in row.items()}) for row in rows])
+    taught, untaught = FusionModel(), FusionModel(FusionConfig().seed)
+    taught.load_state_dict(torch.load(whole_run / "round-0.pt", weights_only=True))
+    with torch.no_grad():
+        missed, missed_untaught = (far_from_recorded(model, batch) for model in (taught, untaught))
+    assert missed < 0.01 < missed_untaught
+
+
+def far_from_recorded(model: FusionModel, batch: Sequences) -> float:
+    """The largest distance of unrolled positions from the recorded ones, in frames that count."""
+    distance = (model.unroll(batch).points - batch.points).norm(dim=-1)
+    return float(distance[batch.counts].max())
+
+
+def test_a_run_stopped_in_its_second_round_goes_on_to_the_same_weights(
+    folder: Path, whole_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folder / "stopped"
+
+    def dies_in_the_second_round(model: FusionModel, records: list[Record], settings: Any, number: int) -> float:
+        if number == 1:
+            raise KeyboardInterrupt
+        return fit(model, records, settings, number)
+
+    with monkeypatch.context() as power_cut:
+        power_cut.setattr(train_fusion, "fit", dies_in_the_second_round)
+        assert command(power_cut, *settings_of(folder, out)) != 0
+    assert (out / "round-0.pt").is_file()
+    assert not (out / "round-1.pt").exists()
+    recorded = (out / "records-1.pt").read_bytes()
+    assert command(monkeypatch, *settings_of(folder, out)) == 0
+    assert (out / "records-1.pt").read_bytes() == recorded
+    assert_equal(load_checkpoint(out / "tracker.pt").state, load_checkpoint(whole_run / "tracker.pt").state)
+
+
+def test_a_finished_run_is_not_done_again(
+    folder: Path, whole_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_checkpoint(whole_run / "tracker.pt").state
+    assert command(monkeypatch, *settings_of(folder, whole_run, jobs=2)) == 0  # how many record is no other run
+    said = capsys.readouterr().out
+    assert "round" not in said
+    assert f"next: export-trt {whole_run / 'tracker.pt'}" in said
+    assert_equal(load_checkpoint(whole_run / "tracker.pt").state, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"data": "[nowhere]"}, "nowhere: no .npz clips found"),
+        ({"n_points": 400}, "no clip shows 400 points; lower n_points"),
+        ({"checkpoint": "specknet-x"}, "specknet-x: not a checkpoint file and not a shipped network"),
+        ({"checkpoint": "none.pt"}, "none.pt: no such checkpoint"),
+        ({"n_point": 4}, "did you mean 'n_points'"),
+        ({"size": 100}, "size: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_trained_is_one_sentence(
+    changes: dict[str, object],
+    complaint: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, *settings_of(folder, tmp_path / "out", **changes)) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_goes_on_only_with_the_settings_it_was_begun_with(
+    folder: Path, whole_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, *settings_of(folder, whole_run, learning_rate=0.1)) == 2
+    assert "whole: holds a run with other settings; choose another out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("fusion*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    assert load_settings(FusionConfig, path, ()).rounds >= 1
+
+
+def test_a_setting_out_of_range_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigError, match="rounds: "):
+        load_settings(FusionConfig, None, ["rounds=0"])
+
+
+def still_heart(n_frames: int = 6, n_points: int = 3, seed: int = 0) -> Record:
+    """Nothing moves; the recorded tracker wandered, its anchors always knew the truth, all else is noise."""
+    rng = np.random.default_rng(seed)
+
+    def noise(*shape: int) -> FloatArray:
+        return rng.normal(0, 1, shape).astype(np.float32)
+
+    truth = np.broadcast_to(100 + 20 * noise(n_points, 2), (n_frames, n_points, 2)).astype(np.float32)
+    points = truth + noise(n_frames, n_points, 2)
+    points[0] = truth[0]
+    offset = noise(n_frames, N_MEASURED, n_points, 2)
+    offset[1:, ~FOLLOWS_POINT] = (truth[1:] - points[:-1])[:, None]
+    share = np.full((n_frames, n_points), 0.5, np.float32)
+    near = np.eye(n_points, dtype=np.float32)
+    spread = np.ones((n_frames, N_MEASURED, n_points), np.float32)
+    still = np.zeros_like(truth)
+    counts = np.ones((n_frames, n_points), bool)
+    return Record(points, still, noise(*truth.shape), offset, spread, share, share, near, near.sum(1), truth, counts)
+
+
+def anchors_only() -> FusionModel:
+    """A fusion that goes all the way to where the anchor and its neighbours see the point."""
+    model = FusionModel()
+    with torch.no_grad():
+        model.get_parameter("out_bias").zero_()[MEASUREMENTS.index("near")] = 1.0
+    return model
+
+
+def test_a_tracker_that_is_always_right_has_no_error() -> None:
+    wandering, right = (fusion_loss(model, stacked([still_heart()])) for model in (FusionModel(), anchors_only()))
+    assert right[1] < 0.01
+    assert wandering[1] > 0.1
+    assert float(right[0].detach()) < float(wandering[0].detach())
+
+
+def test_frames_in_which_a_point_is_hidden_do_not_count() -> None:
+    heart = still_heart()
+    counts, truth = heart.counts.copy(), heart.truth.copy()
+    counts[3:, 0], truth[3:, 0] = False, 500.0
+    seen, away = (stacked([replace(heart, counts=counts, truth=t)]) for t in (heart.truth, truth))
+    assert fusion_loss(FusionModel(), away)[1] == pytest.approx(fusion_loss(FusionModel(), seen)[1], rel=1e-5)
+    assert fusion_loss(FusionModel(), stacked([replace(heart, truth=truth)]))[1] > 10.0
+
+
+def test_sure_of_being_right_costs_less_than_sure_of_being_wrong() -> None:
+    losses = []
+    for logit in (4.0, -4.0):
+        model = anchors_only()
+        with torch.no_grad():
+            model.get_parameter("out_bias")[-1] = logit
+        losses.append(float(fusion_loss(model, stacked([still_heart()]))[0].detach()))
+    assert losses[0] < losses[1]
+
+
+def test_gradients_are_finite_and_reach_every_weight() -> None:
+    model = FusionModel()
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in random_weights(0, size=0.5).items()})
+    fusion_loss(model, stacked([still_heart(seed=k) for k in range(2)]))[0].backward()  # type: ignore[no-untyped-call]
+    for key in SHAPES:
+        gradient = model.get_parameter(key).grad
+        assert gradient is not None, key
+        assert gradient.isfinite().all(), key
+        assert float(gradient.abs().sum()) > 0, key

@@ -1,0 +1,119 @@
+"""The torch twin of rt/fusion.py, for training: the same numbers, with gradients, over batches of sequences.
+
+Letters: B sequences, T frames, N points, M measurements. Lengths in units (pixels of 256 across).
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from specktrack.rt.fusion import LARGEST_CORRECTION, N_VECTORS, OLDEST, PAIRS, SHAPES, STATE, UNIT_PX, steady_weights
+from specktrack.rt.geometry import FloatArray
+from specktrack.rt.measure import FOLLOWS_POINT
+
+EPSILON = 1e-6  # under square roots, whose slope at zero is infinite
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Recorded measurements of B sequences, padded to T frames; frame 0 is the query frame."""
+
+    points: Tensor  # (B, T, N, 2) where the recorded tracker had them
+    step: Tensor  # (B, T, N, 2) optical flow from the frame before
+    half_difference: Tensor  # (B, T, N, 2) of the two flows
+    offset: Tensor  # (B, T, M, N, 2) from points of the frame before + step
+    spread: Tensor  # (B, T, M, N)
+    share_own: Tensor  # (B, T, N)
+    share_near: Tensor  # (B, T, N)
+    near: Tensor  # (B, N, N)
+    crowd_far: Tensor  # (B, N)
+    truth: Tensor  # (B, T, N, 2)
+    counts: Tensor  # (B, T, N) bool
+
+    def to(self, device: torch.device) -> "Sequences":
+        """The same on a device."""
+        return Sequences(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """What the tracker would have done."""
+
+    points: Tensor  # (B, T, N, 2)
+    confidence_logit: Tensor  # (B, T, N)
+
+
+class FusionModel(nn.Module):
+    """Weights named and shaped as rt/fusion.py says."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        start = steady_weights()
+        for key, shape in SHAPES.items():
+            value = torch.from_numpy(start[key]).clone()
+            if len(shape) == 2 and key != "out":
+                value = torch.randn(shape, generator=generator) / shape[0] ** 0.5
+            self.register_parameter(key, nn.Parameter(value))
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """For rt.fusion.FusionNet."""
+        return {key: self.get_parameter(key).detach().cpu().numpy().astype(np.float32) for key in SHAPES}
+
+    def step(self, vectors: Tensor, scalars: Tensor, state: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Corrections (B, N, 2), confidence logits (B, N), states; vectors (B, M, N, 2), scalars (B, N, F)."""
+        w = self.get_parameter
+        hidden = torch.relu(scalars @ w("a") + w("a_bias"))
+        given, kept = hidden @ w("gates_in") + w("gates_bias"), state @ w("gates_state")
+        reset, update = (torch.sigmoid(given[..., s] + kept[..., s]) for s in (slice(STATE), slice(STATE, 2 * STATE)))
+        candidate = torch.tanh(given[..., 2 * STATE :] + reset * kept[..., 2 * STATE :])
+        state = (1 - update) * candidate + update * state
+        top = torch.relu(torch.cat((hidden, state), -1) @ w("b") + w("b_bias"))
+        out = top @ w("out") + w("out_bias")
+        own = torch.einsum("bnm,bmnx->bnx", out[..., :N_VECTORS], vectors)
+        own = own / (_length(own) / LARGEST_CORRECTION).clamp(min=1.0)[..., None]
+        weight = near * out[..., N_VECTORS].clamp(-6.0, 6.0).exp()[:, None]
+        return weight @ own / weight.sum(-1, keepdim=True).clamp(min=1e-9), out[..., N_VECTORS + 1], state
+
+    def unroll(self, recorded: Sequences) -> Unrolled:
+        """Run through the sequences as the tracker would, from the true points of frame 0.
+
+        What anchors say is absolute: as the points go elsewhere than the recorded ones did, their offsets change by
+        the difference. What flow and recent templates say is relative to the point and stays.
+        """
+        n_frames = recorded.points.shape[1]
+        points = recorded.truth[:, 0]
+        state = points.new_zeros(*points.shape[:2], STATE)
+        moves = torch.from_numpy(FOLLOWS_POINT).to(points.device)[None, :, None, None]
+        crowd = torch.stack((recorded.near.sum(-1), recorded.crowd_far), -1).clamp(min=1.0).log() / 2.0
+        places, logits = [points], [torch.zeros_like(points[..., 0])]
+        for t in range(1, n_frames):
+            away = (points - recorded.points[:, t - 1])[:, None]
+            evidence = recorded.offset[:, t] - torch.where(moves, torch.zeros_like(away), away)
+            vectors = torch.cat((evidence, recorded.half_difference[:, t, None]), 1)
+            scalars = _scalars(vectors, recorded, t, crowd)
+            correction, logit, state = self.step(vectors, scalars, state, recorded.near)
+            points = points + recorded.step[:, t] + correction
+            places.append(points)
+            logits.append(logit)
+        return Unrolled(torch.stack(places, 1), torch.stack(logits, 1))
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return (vectors.square().sum(-1) + EPSILON).sqrt()
+
+
+def _scalars(vectors: Tensor, recorded: Sequences, t: int, crowd: Tensor) -> Tensor:
+    """rt.fusion.scalars for a batch: (B, N, N_SCALARS)."""
+    length = _length(vectors)
+    columns = list(recorded.spread[:, t].clamp(min=0.05).log().unbind(1))
+    columns += [n.clamp(max=4.0 * UNIT_PX) / UNIT_PX for n in length.unbind(1)]
+    for a, b in PAIRS:
+        dot = (vectors[:, a] * vectors[:, b]).sum(-1)
+        columns.append(dot / (length[:, a] * length[:, b] + 0.25))
+    speed = _length(recorded.step[:, t]).clamp(max=4.0 * UNIT_PX) / UNIT_PX
+    age = torch.full_like(speed, float(np.log1p(min(t, OLDEST))) / 4.0)
+    columns += [recorded.share_own[:, t], recorded.share_near[:, t], speed, age, *crowd.unbind(-1)]
+    return torch.stack(columns, -1)

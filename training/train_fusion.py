@@ -1,0 +1,192 @@
+"""`train-fusion CONFIG`: teach the stream how to weigh what each frame says, on whole sequences.
+
+In rounds: the tracker of the stream runs over augmented clips with the fusion learned so far, everything it measures
+is recorded (record.py), then the fusion is unrolled over all records and trained on the positions it arrives at
+(fusion.py). Each round the tracker goes where the better fusion leads it, so it learns on its own mistakes (DAgger,
+Ross 2011). Finished rounds are kept on disk: a stopped run goes on where it was.
+"""
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from pydantic import Field
+from rich.progress import track
+from torch import Tensor
+
+from specktrack.rt import console
+from specktrack.rt.errors import InputError
+from specktrack.rt.fusion import FusionNet
+from specktrack.rt.geometry import FloatArray
+from specktrack.rt.settings import Section, load_settings
+from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from specktrack.training.clip_format import clip_files, load_clip
+from specktrack.training.encoder import TorchEncoder
+from specktrack.training.fusion import FusionModel, Sequences
+from specktrack.training.record import Record, record_sequence, stacked
+from specktrack.training.specknet import build
+
+NEAR_PX = 4.0  # confidence is the probability of lying within this, units
+app = console.new_app()
+
+
+class FusionConfig(Section):
+    """What `train-fusion` is told."""
+
+    checkpoint: str = "specknet-s"  # of train-tracker, or a shipped name
+    data: tuple[str, ...] = ("runs/data/train",)  # folders of clips
+    out: str = "runs/fusion-s"
+    seed: int = 1
+    rounds: int = Field(default=3, ge=1)
+    sequences: int = Field(default=400, ge=1)  # recorded in each round
+    n_points: int = Field(default=80, ge=4)
+    max_frames: int = Field(default=60, ge=4)
+    steps: int = Field(default=1500, ge=1)  # of training in each round
+    batch: int = Field(default=12, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    size: int = Field(default=256, ge=64, multiple_of=8)
+    jobs: int = Field(default=2, ge=1)  # processes that record
+
+
+@app.command()
+def train_fusion(
+    config: Annotated[Path | None, typer.Argument(help="YAML file, for example configs/train/fusion_s.yaml.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override: key=value, repeatable.")] = None,
+) -> None:
+    """Train how the tracker weighs flow, anchors and recent frames. Research use only."""
+    settings = load_settings(FusionConfig, config, set_ or [])
+    out = Path(settings.out)
+    network = load_checkpoint(find_checkpoint(settings.checkpoint))
+    _check_same_run(out, settings)
+    model, records = FusionModel(settings.seed), list[Record]()
+    for number in range(settings.rounds):
+        done = out / f"round-{number}.pt"
+        records += _records_of_round(settings, number, model)
+        if done.exists():
+            model.load_state_dict(torch.load(done, weights_only=True))
+            continue
+        error_px = fit(model, records, settings, number)
+        _save_whole(done, model.state_dict())
+        typer.echo(f"round {number + 1}: {len(records)} sequences, mean error {error_px:.2f} px of 256")
+    state = {"network": network.state["network"], "fusion": dict(model.state_dict())}
+    save_checkpoint(out / "tracker.pt", Checkpoint(network.model, network.step, state, network.settings))
+    typer.echo(f"Written: {out / 'tracker.pt'}; next: export-trt {out / 'tracker.pt'} --out models --onnx-only")
+
+
+def _check_same_run(out: Path, settings: FusionConfig) -> None:
+    """A folder goes on only with the settings it was begun with; raises InputError."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, text = out / "fusion.json", json.dumps(settings.model_dump(mode="json", exclude={"jobs"}), indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise InputError(f"{out}: holds a run with other settings; choose another out, or remove the folder")
+    path.write_text(text, encoding="utf-8")
+
+
+def _records_of_round(settings: FusionConfig, number: int, model: FusionModel) -> list[Record]:
+    """Record, or read what an earlier run of the same settings recorded."""
+    path = Path(settings.out) / f"records-{number}.pt"
+    if not path.exists():
+        files = [file for folder in settings.data for file in clip_files(Path(folder))]
+        tasks = [(settings, str(files[k % len(files)]), number, k) for k in _order(settings, number)]
+        arrays = model.arrays()
+        kept = [asdict(record) for record in _recorded(settings, arrays, tasks, number) if record is not None]
+        if not kept:
+            raise InputError(f"{', '.join(settings.data)}: no clip shows {settings.n_points} points; lower n_points")
+        _save_whole(path, [{key: torch.from_numpy(np.asarray(v)) for key, v in record.items()} for record in kept])
+    saved = torch.load(path, weights_only=True)
+    return [Record(**{key: value.numpy() for key, value in record.items()}) for record in saved]
+
+
+def _save_whole(path: Path, value: object) -> None:
+    """Write to a file beside it, then rename: a stopped run leaves no half file behind."""
+    partial = path.with_suffix(".partial")
+    torch.save(value, partial)
+    partial.replace(path)
+
+
+def _order(settings: FusionConfig, number: int) -> list[int]:
+    return np.random.default_rng([settings.seed, number]).permutation(settings.sequences).tolist()
+
+
+_engine: TorchEncoder | None = None  # of a recording process
+
+
+def _open(settings: FusionConfig, arrays: dict[str, FloatArray]) -> None:
+    global _engine
+    torch.set_num_threads(1)
+    checkpoint = load_checkpoint(find_checkpoint(settings.checkpoint))
+    network = build(checkpoint.model)
+    network.load_state_dict(checkpoint.state["network"])
+    _engine = TorchEncoder(network, checkpoint.model, FusionNet(arrays), (settings.size, settings.size))
+
+
+def _record(task: tuple[FusionConfig, str, int, int]) -> Record | None:
+    settings, file, number, k = task
+    assert _engine is not None
+    rng = np.random.default_rng([settings.seed, number, k])
+    return record_sequence(_engine, load_clip(Path(file)), rng, settings.n_points, settings.max_frames)
+
+
+def _recorded(
+    settings: FusionConfig,
+    arrays: dict[str, FloatArray],
+    tasks: list[tuple[FusionConfig, str, int, int]],
+    number: int,
+) -> Iterator[Record | None]:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(settings.jobs, _open, (settings, arrays)) as pool:
+        found = pool.imap(_record, tasks)
+        yield from track(found, description=f"round {number + 1}: recording", total=len(tasks))
+
+
+def fit(model: FusionModel, records: list[Record], settings: FusionConfig, number: int) -> float:
+    """Train on records; the mean distance from the truth over the last tenth of the steps, units."""
+    rng = np.random.default_rng([settings.seed, number, 7])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1, cycle_momentum=False
+    )
+    errors = []
+    for _ in track(range(settings.steps), description=f"round {number + 1}: training"):
+        batch = stacked([records[k] for k in rng.integers(len(records), size=settings.batch)])
+        loss, error = fusion_loss(model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        errors.append(error)
+    return float(np.mean(errors[-max(len(errors) // 10, 1) :]))
+
+
+def fusion_loss(model: FusionModel, batch: Sequences) -> tuple[Tensor, float]:
+    """Loss of a batch and the mean distance from the truth, units.
+
+    The weighted L1 of positions is L1 plus its logarithm: half a pixel less counts most where one is nearly right,
+    as it does in the share of points within 1, 2, 4, ... pixels. Confidence is trained by cross-entropy.
+    """
+    unrolled = model.unroll(batch)
+    counts = batch.counts.clone()
+    counts[:, 0] = False
+    distance = ((unrolled.points - batch.truth).square().sum(-1) + 1e-6).sqrt()
+    is_near = (distance.detach() < NEAR_PX).float()
+    honesty = F.binary_cross_entropy_with_logits(unrolled.confidence_logit, is_near, reduction="none")
+    cost = distance + 2.0 * torch.log1p(distance) + 0.3 * honesty
+    total = counts.sum().clamp(min=1)
+    return (cost * counts).sum() / total, float((distance.detach() * counts).sum() / total)
+
+
+def main() -> None:
+    """Entry point."""
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()
