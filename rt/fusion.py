@@ -18,8 +18,11 @@ from specktrack.rt.errors import EngineError
 from specktrack.rt.geometry import FloatArray
 
 N_MEASURED = 8  # measure.MEASUREMENTS
-N_VECTORS = N_MEASURED + 1  # and half the difference of the two flows
-PAIRS = ((1, 2), (2, 4), (2, 5), (1, 3), (2, 8), (6, 1), (6, 2), (6, 7), (7, 4), (7, 8))  # vectors whose angle is told
+N_VECTORS = N_MEASURED + 3  # half the difference of the two flows; what neighbours say of motion and of shape
+PAIRS = (  # vectors whose angle is told
+    *((1, 2), (2, 4), (2, 5), (1, 3), (2, 8), (6, 1), (6, 2), (6, 7), (7, 4), (7, 8)),
+    *((9, 2), (9, 8), (10, 2), (10, 9)),
+)
 N_SCALARS = N_MEASURED + N_VECTORS + len(PAIRS) + 6
 UNIT_PX = 3.0  # lengths are told in units of this
 LARGEST_CORRECTION = 12.0  # units of 256 pixels across
@@ -75,7 +78,7 @@ class FusionNet:
         return np.zeros((n_points, STATE), np.float32)
 
     def step(self, vectors: FloatArray, context: Context, state: FloatArray, near: FloatArray) -> Fused:
-        """One frame: vectors (9, N, 2) units, state (N, STATE), near (N, N) from position.closeness.
+        """One frame: vectors (11, N, 2) units, state (N, STATE), near (N, N) from position.closeness.
 
         A lost (NaN) point stays lost and tells its neighbours nothing.
         """

@@ -15,6 +15,7 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting
 from specktrack.rt.motion import PointFlow, Step
 from specktrack.rt.position import inside, share_near, soft_argmax
+from specktrack.rt.wall_shape import neighbours_say
 
 
 class PointTracker:
@@ -42,6 +43,7 @@ class PointTracker:
         self.around = Neighbourhood.of(self.points, self._scale)  # what the points have to say about each other
         self._pending: FloatArray = np.zeros((0, 2), np.float32)  # drift found, not yet taken out
         self._state: FloatArray = np.zeros((0, 0), np.float32)  # of the fusion
+        self._sure: FloatArray = np.zeros(0, np.float32)  # what the fusion said in the frame before
         self._age = 0
         self.measured: Measured | None = None  # of the last frame; None where only anchors were searched
         self.step: Step | None = None  # optical flow of the last frame
@@ -58,6 +60,7 @@ class PointTracker:
         self._pending = np.zeros_like(self.points)
         if self._engine.fusion is not None:
             self._state = self._engine.fusion.start(len(points))
+            self._sure = self.confidence.copy()
         self._recent = [self._identity]
 
     @property
@@ -142,13 +145,22 @@ class PointTracker:
         expected = self.points + flow.displacement
         recent = [self._recent[-min(lag, len(self._recent))] if self._recent else self._identity for lag in LAGS]
         measured = self._measurer.measure(features, image, self._anchors(), recent, expected, self.around)
-        vectors = np.concatenate((measured.offset, flow.half_difference[None] / self._scale))
+        vectors = np.concatenate(
+            (measured.offset, flow.half_difference[None] / self._scale, self._around_says(flow, expected))
+        )
         context = self._context(measured, flow)
         fused = fusion.step(vectors, context, self._state, self.around.near)
-        self._state = fused.state
+        self._state, self._sure = fused.state, fused.confidence
         self.points = expected + fused.correction * self._scale
         self.confidence = self._calibrated(fused.confidence)
         self.measured = measured
+
+    def _around_says(self, flow: Step, expected: FloatArray) -> FloatArray:
+        assert self._identity is not None
+        start = self._identity.points
+        lengths = (start, flow.displacement, flow.half_difference, expected - start)
+        start, step, half_difference, moved = (v / self._scale for v in lengths)
+        return neighbours_say(start, step, half_difference, moved, self._sure, self.around.far)
 
     def _context(self, measured: Measured, flow: Step) -> Context:
         return Context(

@@ -181,7 +181,7 @@ def test_training_begins_with_the_fixed_gains_whatever_the_seed() -> None:
 
 
 def test_the_fusion_knows_as_many_measurements_as_a_frame_gives() -> None:
-    assert len(MEASUREMENTS) == len(FOLLOWS_POINT) == N_MEASURED == N_VECTORS - 1
+    assert len(MEASUREMENTS) == len(FOLLOWS_POINT) == N_MEASURED == N_VECTORS - 3
 
 
 def test_saved_weights_come_back_and_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:

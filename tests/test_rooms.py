@@ -21,6 +21,7 @@ PURE_RT = (
     "phase",
     "strain",
     "contour",
+    "wall_shape",
     "anchor",
 )
 ALLOWED = {

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from specktrack.rt.fusion import LARGEST_CORRECTION, N_VECTORS, OLDEST, PAIRS, SHAPES, STATE, UNIT_PX, steady_weights
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.measure import FOLLOWS_POINT
+from specktrack.rt.measure import FAR_UNITS, FOLLOWS_POINT
+from specktrack.rt.wall_shape import AGREEMENT, DOUBT, REACH_SCALE, STIFFNESS
 
 EPSILON = 1e-6  # under square roots, whose slope at zero is infinite
 
@@ -86,19 +87,41 @@ class FusionModel(nn.Module):
         n_frames = recorded.points.shape[1]
         points = recorded.truth[:, 0]
         state = points.new_zeros(*points.shape[:2], STATE)
+        start, sure = points, torch.ones_like(points[..., 0])
+        far = torch.exp(-0.5 * (start[:, :, None] - start[:, None]).square().sum(-1) / FAR_UNITS**2)
         moves = torch.from_numpy(FOLLOWS_POINT).to(points.device)[None, :, None, None]
         crowd = torch.stack((recorded.near.sum(-1), recorded.crowd_far), -1).clamp(min=1.0).log() / 2.0
         places, logits = [points], [torch.zeros_like(points[..., 0])]
         for t in range(1, n_frames):
             away = (points - recorded.points[:, t - 1])[:, None]
             evidence = recorded.offset[:, t] - torch.where(moves, torch.zeros_like(away), away)
-            vectors = torch.cat((evidence, recorded.half_difference[:, t, None]), 1)
+            half, expected = recorded.half_difference[:, t], points + recorded.step[:, t]
+            around = _neighbours_say(start, recorded.step[:, t], half, expected - start, sure, far)
+            vectors = torch.cat((evidence, half[:, None], around), 1)
             scalars = _scalars(vectors, recorded, t, crowd)
             correction, logit, state = self.step(vectors, scalars, state, recorded.near)
-            points = points + recorded.step[:, t] + correction
+            points, sure = expected + correction, torch.sigmoid(logit)
             places.append(points)
             logits.append(logit)
         return Unrolled(torch.stack(places, 1), torch.stack(logits, 1))
+
+
+def _neighbours_say(start: Tensor, step: Tensor, half: Tensor, moved: Tensor, sure: Tensor, far: Tensor) -> Tensor:
+    """rt.wall_shape.neighbours_say for a batch: (B, 2, N, 2)."""
+    agree = 1.0 / (AGREEMENT + _length(half)) ** 2
+    motion = _local_fit(start, step, far * agree[:, None]) - step
+    shape = _local_fit(start, moved, far * (DOUBT + sure)[:, None]) - moved
+    return torch.stack((motion, shape), 1)
+
+
+def _local_fit(points: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """rt.wall_shape.local_fit for a batch: (B, N, 2)."""
+    x = (points[:, None] - points[:, :, None]) / REACH_SCALE
+    basis = torch.cat((torch.ones_like(x[..., :1]), x), -1)
+    weighted = (weight[..., None] * basis).transpose(2, 3)
+    stiff = torch.diag(torch.tensor([1e-4, STIFFNESS, STIFFNESS], device=points.device))
+    found = torch.linalg.solve(weighted @ basis + stiff, weighted @ (values[:, None] - values[:, :, None]))
+    return values + found[:, :, 0]
 
 
 def _length(vectors: Tensor) -> Tensor:

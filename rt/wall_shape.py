@@ -1,0 +1,56 @@
+"""What the neighbours of a point say about it: the motion and the shape of the wall, fitted locally.
+
+Around every point an affine map is fitted to its neighbours, the nearer and the surer counting more. Where the picture
+of a point is poor (a shadow, haze that stands still, a drop-out) its own flow is not to be believed; the wall around it
+moves on smoothly. Twin for training: training/fusion.py.
+"""
+
+import numpy as np
+
+from specktrack.rt.geometry import FloatArray
+
+STIFFNESS = 0.3  # how strongly slopes are held at nothing: with few neighbours the fit is their mean
+REACH_SCALE = 28.0  # units; distances are told in this
+AGREEMENT = 0.3  # units: flows that differ by less are equally good
+DOUBT = 0.05  # what even a point that is not sure at all may say
+
+
+def local_fit(points: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
+    """Values (N, 2) at points (N, 2) by affine maps fitted around each point; weight (N, N), row: the fit's centre.
+
+    A point without any neighbour of weight keeps its own value.
+    """
+    x = (points[None] - points[:, None]) / REACH_SCALE  # (N, N, 2) from the centre
+    basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)  # (N, N, 3)
+    weighted = weight[..., None] * basis
+    normal = np.swapaxes(weighted, 1, 2) @ basis
+    normal += np.diag([1e-4, STIFFNESS, STIFFNESS]).astype(np.float32)
+    right = np.swapaxes(weighted, 1, 2) @ (values[None] - values[:, None])
+    return np.asarray(values + np.linalg.solve(normal, right)[:, 0], np.float32)
+
+
+def neighbours_say(
+    start: FloatArray,
+    step: FloatArray,
+    half_difference: FloatArray,
+    moved: FloatArray,
+    sure: FloatArray,
+    far: FloatArray,
+) -> FloatArray:
+    """(2, N, 2): neighbours' motion minus the point's own; where the wall's shape puts it minus where it is expected.
+
+    start            (N, 2) where the points were set, units, as all lengths here
+    step             (N, 2) optical flow of this frame; half_difference (N, 2) of the two flows that it is the mean of
+    moved            (N, 2) from start to where the points are expected
+    sure             (N,) confidence in the frame before
+    far              (N, N) from position.closeness
+    Zero for a lost (NaN) point, which says nothing either.
+    """
+    known = np.asarray(np.isfinite(step).all(1) & np.isfinite(moved).all(1))
+    start, step, half_difference, moved = (
+        np.where(known[:, None], v, np.float32(0.0)) for v in (start, step, half_difference, moved)
+    )
+    agree = 1.0 / (AGREEMENT + np.hypot(*half_difference.T)) ** 2
+    motion = local_fit(start, step, far * (known * agree)[None]) - step
+    shape = local_fit(start, moved, far * (known * (DOUBT + sure))[None]) - moved
+    return np.where(known[:, None], np.stack((motion, shape)), np.float32(0.0)).astype(np.float32)
