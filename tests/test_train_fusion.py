@@ -13,7 +13,7 @@ from tiny_beats import write_sheets
 from tiny_runs import assert_equal
 
 from specktrack.rt.errors import ConfigError
-from specktrack.rt.fusion import N_MEASURED, SHAPES
+from specktrack.rt.fusion import N_MEASURED, N_VECTORS, SHAPES
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.measure import FOLLOWS_POINT, MEASUREMENTS
 from specktrack.rt.settings import load_settings
@@ -34,6 +34,7 @@ TINY = {
     "batch": 3,
     "size": 128,
     "jobs": 1,
+    "gains": "learned",
 }
 
 
@@ -100,6 +101,19 @@ def test_learning_lowers_the_loss_and_the_error_of_the_tracks(whole_run: Path) -
         after, error_after = fusion_loss(fusion_of(whole_run / "tracker.pt"), batch)
     assert float(after) < float(before)
     assert error_after < error_before
+
+
+def test_with_fixed_gains_only_the_confidence_is_learned(
+    folder: Path, whole_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = folder / "fixed"
+    assert command(monkeypatch, *settings_of(folder, out, gains="fixed", rounds=1)) == 0
+    learned, start = fusion_of(out / "tracker.pt"), FusionModel(1)
+    gains = N_VECTORS + 1  # and the certainty among neighbours
+    for name in ("out", "out_bias"):
+        found, was = learned.get_parameter(name), start.get_parameter(name)
+        assert torch.equal(found[..., :gains], was[..., :gains])
+        assert not torch.equal(found[..., gains:], was[..., gains:])
 
 
 def test_the_second_round_records_the_tracker_that_the_first_one_taught(whole_run: Path) -> None:

@@ -38,7 +38,7 @@ class Clutter:
         level = self._imaging.reverberation_db
         if level > -60.0 and self._delay < self._grid.n_range:
             echo = torch.zeros_like(iq)
-            echo[:, self._delay :] = iq[:, : -self._delay]
+            echo[:, self._delay :] = iq[:, : self._grid.n_range - self._delay]
             iq = iq + echo * 10 ** (level / 20)
         return iq * self._gain + self._still
 

@@ -11,7 +11,7 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from specktrack.rt import console
 from specktrack.rt.errors import InputError
-from specktrack.rt.fusion import FusionNet
+from specktrack.rt.fusion import N_VECTORS, FusionNet
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.settings import Section, load_settings
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
@@ -51,6 +51,7 @@ class FusionConfig(Section):
     steps: int = Field(default=1500, ge=1)  # of training in each round
     batch: int = Field(default=12, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
+    gains: Literal["fixed", "learned"] = "fixed"  # fixed: only confidence is learned (docs/accuracy.md says why)
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
@@ -149,7 +150,9 @@ def _recorded(
 def fit(model: FusionModel, records: list[Record], settings: FusionConfig, number: int) -> float:
     """Train on records; the mean distance from the truth over the last tenth of the steps, units."""
     rng = np.random.default_rng([settings.seed, number, 7])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    if settings.gains == "fixed":
+        hold_gains(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1, cycle_momentum=False
     )
@@ -164,6 +167,18 @@ def fit(model: FusionModel, records: list[Record], settings: FusionConfig, numbe
         schedule.step()
         errors.append(error)
     return float(np.mean(errors[-max(len(errors) // 10, 1) :]))
+
+
+def hold_gains(model: FusionModel) -> None:
+    """Let nothing but the confidence learn: gains and certainties stay as they are."""
+
+    def only_confidence(gradient: Tensor) -> Tensor:
+        held = gradient.clone()
+        held[..., : N_VECTORS + 1] = 0.0
+        return held
+
+    for name in ("out", "out_bias"):
+        model.get_parameter(name).register_hook(only_confidence)  # type: ignore[no-untyped-call]
 
 
 def fusion_loss(model: FusionModel, batch: Sequences) -> tuple[Tensor, float]:
