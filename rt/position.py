@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from specktrack.rt.geometry import FloatArray, is_known
 
 CONFIDENCE_RADIUS_PX = 4.0  # confidence: share of the evidence within this of the position, no prior
+LEAST_WEIGHT = 1e-3  # of a neighbour that is heard
 CONFIDENCE_REACH_PX = 8  # half side of the square it is a share of, however far the match searches
 CHANCE = math.pi * CONFIDENCE_RADIUS_PX**2 / (2 * CONFIDENCE_REACH_PX + 1) ** 2  # share of evidence that says nothing
 
@@ -40,9 +42,22 @@ def pooled(evidence: FloatArray, near: FloatArray) -> FloatArray:
 
     Errors of neighbours are alike, so n neighbours count as the square root of n, not as n.
     """
-    k, n, side, _ = evidence.shape
     rows = near / np.sqrt(np.maximum(near.sum(1, keepdims=True), 1e-6))
-    return np.matmul(rows, evidence.reshape(k, n, -1)).reshape(k, n, side, side)
+    out = np.zeros_like(evidence)
+    _pool(evidence.reshape(*evidence.shape[:2], -1), rows, out.reshape(*out.shape[:2], -1))
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _pool(evidence: FloatArray, rows: FloatArray, out: FloatArray) -> None:
+    """out[k, i] = sum_j rows[i, j] evidence[k, j]; a library's product would wake threads that the encoder needs."""
+    for k in range(evidence.shape[0]):
+        for i in range(rows.shape[0]):
+            for j in range(rows.shape[1]):
+                weight = rows[i, j]
+                if weight > LEAST_WEIGHT:
+                    for c in range(evidence.shape[2]):
+                        out[k, i, c] += weight * evidence[k, j, c]
 
 
 def inside(centre: FloatArray, side: int, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -182,7 +182,7 @@ class Session:
             return
         alike = self._window.back(steps)
         if alike.points is not None:
-            self._tracker.close_loop(alike.features, alike.points)
+            self._tracker.close_loop(alike.features, alike.points, alike.image)
 
     def _published_points(self) -> FloatArray:
         """(N, 3) in source pixels; a lost point is NaN, NaN, 0."""

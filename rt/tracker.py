@@ -13,9 +13,12 @@ from specktrack.rt.engine import Engine, Features
 from specktrack.rt.fusion import Context, FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting
-from specktrack.rt.motion import PointFlow, Step
+from specktrack.rt.motion import PointFlow, Step, align
 from specktrack.rt.position import inside, share_near, soft_argmax
 from specktrack.rt.wall_shape import neighbours_say
+
+LOOP_REACH_UNITS = 4.0  # how far alignment may still move a point when the loop is closed
+LOOP_RESIDUAL = 20.0  # gray levels; patches that differ by more are not the same
 
 
 class PointTracker:
@@ -78,16 +81,25 @@ class PointTracker:
         """Take the appearance templates from a frame of the window where the points (N, 2) were found."""
         self._appearance = self._measurer.sighting(features, image, points, self.around)
 
-    def close_loop(self, features: Features, points: FloatArray) -> None:
+    def close_loop(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """The heart is where it was when the points were set: ask the identity templates how far points have drifted.
 
-        points (N, 2) were found in the frame of these features. The drift is taken out over the next few frames, so
-        that no point jumps.
+        points (N, 2) were found in the frame of these features. A sure point goes by its near neighbours' answer, an
+        unsure one by that of the wall farther around; the drift is taken out over the next few frames, so that no
+        point jumps. To the fusion the points are as good as newly set: it was never shown more than about a beat.
         """
         assert self._identity is not None
         sigma_px = self._config.loop_sigma_px * self._scale
-        drift, share = self._measurer.search(features, self._identity, points, sigma_px, self.around)
-        self._pending = np.nan_to_num(drift * share[:, None])
+        near, share = self._measurer.search(features, self._identity, points, sigma_px, self.around)
+        far, _ = self._measurer.search(features, self._identity, points, sigma_px, self.around, is_far=True)
+        drift = share[:, None] * near + (1.0 - share[:, None]) * far
+        # At the same phase the very picture of the anchor is there again: aligning it adds what the soft maximum lacks.
+        patch = align(self._identity.image, image, self._identity.points, points + drift)
+        is_same = (np.hypot(*patch.offset.T) < LOOP_REACH_UNITS * self._scale) & (patch.residual < LOOP_RESIDUAL)
+        self._pending = np.nan_to_num(drift + np.where(is_same[:, None], patch.offset, 0.0)).astype(np.float32)
+        if self._engine.fusion is not None:
+            self._state = self._engine.fusion.start(len(points))
+            self._age = 0
 
     def look_ahead(self, image: NDArray[np.uint8]) -> None:
         """Start on what needs only the next image, while the engine encodes it."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -95,10 +95,8 @@ def play(source: Source, is_looped: bool) -> Iterator[Pixels]:
 
 def _phantom(text: str, prepare: Callable[[int, int], None]) -> Source:
     view, values = _phantom_options(text)
-    if view != "a4c":
-        raise InputError(f"{text}: there is no phantom '{view}'; use phantom:a4c?hr=70&seed=1")
     try:
-        from specktrack.training.phantom import Phantom, standard_spec
+        from specktrack.training.phantom import Phantom, holding_breath, standard_spec
     except ImportError as error:
         raise InputError(
             f"{text}: phantoms need PyTorch; install it with: pip install 'specktrack[train]', or feed a clip"
@@ -106,9 +104,12 @@ def _phantom(text: str, prepare: Callable[[int, int], None]) -> Source:
     # a whole number of frames a beat, so that the film loops without a jump
     frames_a_beat = round(60.0 * _PHANTOM_RATE_HZ / values["hr"])
     beats, size = int(values["beats"]), int(values["size"])
-    spec = standard_spec(60.0 * _PHANTOM_RATE_HZ / frames_a_beat, int(values["seed"]), beats * 2.0 + 2.0, size)
-    still = replace(spec.heart.motion, breathing=0.0, probe_drift=0.0)  # neither fits a loop of whole beats
-    phantom = Phantom(replace(spec, heart=replace(spec.heart, motion=still)))
+    rate_bpm, duration_s = 60.0 * _PHANTOM_RATE_HZ / frames_a_beat, beats * 2.0 + 2.0
+    try:
+        spec = holding_breath(standard_spec(rate_bpm, int(values["seed"]), duration_s, size, view))
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from error
+    phantom = Phantom(spec)
     rendered: list[Pixels] = []
     for k in range(frames_a_beat * beats):
         prepare(k, frames_a_beat * beats)

@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specktrack.training.display import compressed
+from specktrack.training.heart import Heart
+from specktrack.training.heart_short_axis import ShortAxisHeart
 from specktrack.training.imaging import Imaging
 from specktrack.training.rhythm import diastasis_window
 from specktrack.training.scatterers import Scatterers
 from specktrack.training.subject import Subject
+from specktrack.training.tissue_block import TissueBlock
 from specktrack.training.tissue_map import TissueLook
 from specktrack.training.ultrasound import Scanner
 from specktrack.training.views import standard_subject
@@ -57,6 +60,15 @@ class PhantomClip:
     mm_per_px: tuple[float, float]
     ed_frames: tuple[int, ...]
     es_frames: tuple[int, ...]
+
+
+def holding_breath(spec: PhantomSpec) -> PhantomSpec:
+    """The same heart while nobody breathes and the hand rests: whole equal beats of it loop without a jump."""
+    heart = spec.heart
+    if not isinstance(heart, Heart | ShortAxisHeart | TissueBlock):
+        raise TypeError(f"{type(heart).__name__} has no motion as a whole that could be held")
+    whole = replace(heart.whole, breathing=0.0, probe_shift=0.0, probe_turn_deg=0.0)
+    return replace(spec, heart=replace(heart, whole=whole), look=replace(spec.look, slide_mm=0.0))
 
 
 def standard_spec(
@@ -146,7 +158,7 @@ def simulate_clip(
         contour=walls.float().cpu().numpy(),
         time_s=time_s,
         state=state,
-        phase=np.array([_phase(heart, t) for t in time_s], np.float32),
+        phase=np.array([heart.rhythm.phase(t) for t in time_s], np.float32) % 1,  # just below 1 may round to it
         query_frame=_diastasis_frame(heart, time_s),
         frame_rate_hz=rate,
         mm_per_px=(spec.imaging.mm_per_px,) * 2,
@@ -161,17 +173,12 @@ def frames_of_a_beat(spec: PhantomSpec) -> int:
     return round(period * spec.frame_rate_hz) + 1
 
 
-def _phase(heart: Subject, time_s: float) -> float:
-    _, start, period = heart.rhythm.beat_at(time_s)
-    return (time_s - start) / period % 1.0
-
-
 def _diastasis_frame(heart: Subject, time_s: NDArray[np.float64]) -> int:
     """The frame nearest the middle of diastasis; for a fast heart, of where diastasis was last."""
 
     def distance(t: float) -> float:
         _, _, period = heart.rhythm.beat_at(t)
-        return abs(_phase(heart, t) - sum(diastasis_window(period)) / 2)
+        return abs(heart.rhythm.phase(t) - sum(diastasis_window(period)) / 2)
 
     return int(np.argmin([distance(float(t)) for t in time_s]))
 
@@ -181,8 +188,3 @@ def _end_systoles(state: NDArray[np.float32], ed_frames: tuple[int, ...]) -> tup
     bounds = [*ed_frames, len(state)]
     peaks = ((int(state[a:b].argmax()) + a, b) for a, b in pairwise(bounds) if b - a > 2)
     return tuple(peak for peak, end in peaks if state[end - 1] < state[peak])
-
-
-def with_size(spec: PhantomSpec, size_px: int) -> PhantomSpec:
-    """The same heart on a display of another size."""
-    return replace(spec, imaging=replace(spec.imaging, size_px=size_px))
