@@ -1,6 +1,6 @@
 """The simplest subject: wall tissue everywhere, that moves as a whole and slides through the slice as it is told."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ BARE = Imaging(  # a scanner that adds nothing of its own
 class PlainTissue:
     """A subject (training/subject.py); its heart frame is the probe frame."""
 
-    rhythm: Rhythm = Rhythm.regular(60.0, 10.0)
+    rhythm: Rhythm = field(default_factory=lambda: Rhythm.regular(60.0, 10.0))
     velocity: tuple[float, float] = (0.0, 0.0)  # mm/s in the plane
     slide: float = 0.0  # mm/s across it
     view: str = "tissue"

@@ -1,5 +1,6 @@
 """From the envelope to the picture: gray values, gray map, filter, persistence, compression."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_the_gray_map_keeps_black_white_and_order() -> None:
         gray = [shown(float(level), gray_gamma=gamma, gray_bend=bend) for level in levels]
         assert gray[0] == pytest.approx(0.0, abs=1e-6)
         assert gray[-1] == pytest.approx(1.0, abs=1e-6)
-        assert all(a <= b for a, b in zip(gray, gray[1:], strict=False))
+        assert all(a <= b for a, b in itertools.pairwise(gray))
 
 
 def test_a_gamma_above_one_darkens_and_an_s_shape_adds_contrast() -> None:

@@ -165,7 +165,7 @@ def test_an_impossible_choice_of_frames_is_refused(text: str) -> None:
         ("igtl://host:18944", "OpenIGTLink sources are not yet supported"),
         ("session.rec", "recordings are not yet supported"),
         ("rtsp://camera", "unknown kind of source"),
-        ("phantom:psax", "no phantom 'psax'"),
+        ("phantom:plax", "phantom:plax: view plax: unknown; the phantom makes a4c, a2c, a3c, rv, psax, tissue"),
         ("phantom:a4c?rate=70", "unknown option 'rate'"),
         ("phantom:a4c?hr=9000", "hr=9000 is not possible"),
         ("phantom:a4c?hr=fast", "hr=fast is not possible"),
@@ -181,6 +181,25 @@ def test_a_phantom_without_torch_names_the_extra_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "specktrack.training.phantom", None)
     with pytest.raises(InputError, match=r"pip install 'specktrack\[train\]'"):
         open_source("phantom:a4c?hr=70&seed=1")
+
+
+@pytest.mark.parametrize("view", ["a4c", "a2c", "a3c", "rv", "psax", "tissue"])
+def test_a_phantom_of_every_view_can_be_fed(view: str) -> None:
+    pytest.importorskip("torch")
+    frames = list(open_source(f"phantom:{view}?hr=180&seed=3&size=64&beats=1").frames())
+    assert len(frames) == 18
+    assert all(frame.shape == (64, 64) and frame.dtype == np.uint8 for frame in frames)
+    steps = [np.abs(b.astype(int) - a).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert steps[-1] < 1.5 * max(steps[:-1])  # the last frame runs into the first without a jump
+
+
+def test_phantoms_of_two_seeds_and_two_views_differ() -> None:
+    pytest.importorskip("torch")
+    first, *others = (
+        next(open_source(f"phantom:{what}&hr=180&size=64&beats=1").frames())
+        for what in ("a4c?seed=1", "a4c?seed=2", "rv?seed=1")
+    )
+    assert all(np.abs(first.astype(int) - other).mean() > 3 for other in others)
 
 
 def test_a_phantom_loops_over_whole_beats() -> None:

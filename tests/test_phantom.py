@@ -26,7 +26,7 @@ from specktrack.training.random_phantom import random_spec, view_of
 from specktrack.training.rhythm import diastasis_window
 from specktrack.training.views import VIEWS
 
-SEEDS = (900_011, 900_012, 900_014, 900_016, 900_025)  # psax, a3c, a2c, a4c (too fast for a diastasis), rv
+SEEDS = (900_011, 900_012, 900_014, 900_016, 900_025)  # psax (too fast for a diastasis), a3c, a2c, a4c, rv
 
 
 @pytest.fixture(autouse=True)
@@ -281,7 +281,7 @@ def test_the_query_frame_lies_in_diastasis_when_there_is_one(seed: int) -> None:
         return period * max(start - phase, phase - end) if end > start else np.inf
 
     has_one = min(from_diastasis_s(k) for k in range(len(clip.frames))) <= 0
-    assert has_one != (seed == 900_016)
+    assert has_one != (seed == 900_011)
     if has_one:
         assert from_diastasis_s(clip.query_frame) < 0.03
 

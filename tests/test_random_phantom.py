@@ -89,7 +89,9 @@ def test_every_knob_is_drawn_over_its_whole_range(part: str, specs: list[Phantom
 
 
 def test_scanners_differ_in_every_knob_but_the_size(specs: list[PhantomSpec]) -> None:
-    fixed = {field.name for field in fields(specs[0].imaging) if len({getattr(s.imaging, field.name) for s in specs}) == 1}
+    fixed = {
+        field.name for field in fields(specs[0].imaging) if len({getattr(s.imaging, field.name) for s in specs}) == 1
+    }
     assert fixed == {"size_px"}
 
 

@@ -1,5 +1,6 @@
 """What scatters: fully developed speckle, and the reasons for which it changes."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -90,7 +91,7 @@ def test_tissue_that_slides_through_the_slice_loses_its_speckle() -> None:
         alike.append(likeness(seen(tissue, 0.0), seen(tissue, 1.0)))
     assert alike[0] == pytest.approx(1.0, abs=1e-6)
     assert 0.7 < alike[1] < 0.95
-    assert all(a > b + 0.1 for a, b in zip(alike, alike[1:], strict=False))
+    assert all(a > b + 0.1 for a, b in itertools.pairwise(alike))
     assert alike[3] < 0.4
 
 
@@ -124,7 +125,7 @@ def phase_steps(look: TissueLook, changes: list[float]) -> list[float]:
     """SD of the change of the scatterers' phases, rad, in frames after the first."""
     tissue = scatterers(look=look)
     phases = [tissue.answer(0.0, change)[1] for change in [0.0, *changes]]
-    return [float((b - a).std()) for a, b in zip(phases, phases[1:], strict=False)]
+    return [float((b - a).std()) for a, b in itertools.pairwise(phases)]
 
 
 def test_phases_walk_at_rest_and_faster_while_the_wall_deforms() -> None:

@@ -116,7 +116,7 @@ def test_drift_found_when_the_loop_is_closed_is_taken_out_without_a_jump() -> No
     tracker, features = started(engine, grid()), engine.encode(STILL)
     tracker.points = moved(grid(), 2.0, -1.5)
     before = np.median(distance(tracker, grid()))
-    tracker.close_loop(features, tracker.points)
+    tracker.close_loop(features, tracker.points, STILL)
     steps = []
     for _ in range(12):
         last = tracker.points
@@ -129,7 +129,7 @@ def test_drift_found_when_the_loop_is_closed_is_taken_out_without_a_jump() -> No
 def test_a_loop_closed_without_drift_moves_nothing() -> None:
     engine = specknet()
     tracker, features = started(engine, grid()), engine.encode(STILL)
-    tracker.close_loop(features, tracker.points)
+    tracker.close_loop(features, tracker.points, STILL)
     for _ in range(12):
         tracker.update(features, STILL)
     assert distance(tracker, grid()).max() < 0.3
