@@ -19,6 +19,8 @@ from specktrack.training.metrics import Accuracy
 from specktrack.training.phantom import PhantomClip, simulate_clip
 from specktrack.training.random_phantom import random_spec, view_of
 
+pytestmark = pytest.mark.timeout(900)  # the first test renders the clips of all
+
 FIRST_SEED = 900_000  # as `simulate-echo --seed 900000 --view mixed --size 256`
 SUITE_SEEDS = range(FIRST_SEED, FIRST_SEED + 30, 2)
 BENCH_SEEDS = range(FIRST_SEED, FIRST_SEED + 100)
