@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from specktrack.rt.geometry import FloatArray, is_known
 
 CONFIDENCE_RADIUS_PX = 4.0  # confidence: share of the evidence within this of the position, no prior
-LEAST_WEIGHT = 1e-3  # of a neighbour that is heard
+LEAST_WEIGHT = 1e-5  # of a neighbour that is heard
 CONFIDENCE_REACH_PX = 8  # half side of the square it is a share of, however far the match searches
 CHANCE = math.pi * CONFIDENCE_RADIUS_PX**2 / (2 * CONFIDENCE_REACH_PX + 1) ** 2  # share of evidence that says nothing
 
