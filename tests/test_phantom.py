@@ -155,6 +155,7 @@ def test_false_motion_of_oblique_structures_leaves_the_truth_alone() -> None:
     spec = standard_spec(seed=3, size_px=64)
     sloping = replace(spec, look=replace(spec.look, oblique=1.2, turnover_mm=1.2, slide_mm=6.0))
     straight, false = (simulate_clip(s, 8, 30) for s in (spec, sloping))
+    assert np.array_equal(straight.tracks, false.tracks)
     assert np.array_equal(straight.contour, false.contour)
     assert not np.array_equal(straight.frames, false.frames)
 

@@ -68,6 +68,18 @@ def test_a_mixed_set_names_each_clip_by_its_view(tmp_path: Path, monkeypatch: py
     assert len({name.split("-")[0] for name in names}) > 1
 
 
+def test_a_mixed_set_is_resumed_view_by_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--out", str(tmp_path), "--n", "4", "--view", "mixed", *SMALL)
+    simulate(monkeypatch, *options)
+    written = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    lost = min(written)
+    (tmp_path / lost).unlink()
+    simulate(monkeypatch, *options)
+    again = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(again) == set(written)
+    assert {name for name in again if again[name] != written[name]} == {lost}
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_can_be_made(view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulate(monkeypatch, "--out", str(tmp_path), "--n", "1", "--view", view, *SMALL) == 0
