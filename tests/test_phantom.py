@@ -115,7 +115,7 @@ class LoneScatterer:
 
     points: Tensor
 
-    def answer(self, time_s: float, change: float) -> tuple[Tensor, Tensor]:
+    def answer(self, time_s: float) -> tuple[Tensor, Tensor]:
         return torch.full((1,), 30.0), torch.zeros(1)
 
 
@@ -153,7 +153,7 @@ def test_the_true_contour_is_the_contour_of_the_heart(clip: PhantomClip) -> None
 
 def test_false_motion_of_oblique_structures_leaves_the_truth_alone() -> None:
     spec = standard_spec(seed=3, size_px=64)
-    sloping = replace(spec, look=replace(spec.look, oblique=1.2, turnover_mm=1.2, slide_mm=6.0))
+    sloping = replace(spec, look=replace(spec.look, oblique=1.2, turnover_mm=1.2, slide_mm=(6.0, 0.0)))
     straight, false = (simulate_clip(s, 8, 30) for s in (spec, sloping))
     assert np.array_equal(straight.tracks, false.tracks)
     assert np.array_equal(straight.contour, false.contour)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from specktrack.rt.errors import InputError
+from specktrack.training.display import HEADROOM_DB
 from specktrack.training.phantom import PhantomSpec
 from specktrack.training.random_phantom import random_spec, view_of
 from specktrack.training.views import VIEWS
@@ -20,29 +21,29 @@ IMAGING_RANGES = {
     "elevation_fwhm_mm": (3, 6),
     "sweep_s": (0.004, 0.012),
     "dynamic_range_db": (45, 70),
-    "gain_db": (-8, 4),
+    "gain_db": (-24, 6),
     "deep_loss_db": (-4, 10),
-    "noise_db": (-25, -7),
-    "gray_gamma": (0.8, 1.6),
+    "noise_db": (-42, -20),
+    "gray_gamma": (0.8, 1.5),
     "gray_bend": (0.0, 0.7),
     "speckle_filter": (0.0, 0.7),
     "persistence": (0.0, 0.4),
-    "haze_db": (-10, 8),
+    "haze_db": (-24, 3),
     "edge_loss_db": (2, 16),
-    "uneven_db": (1.5, 5.0),
+    "uneven_db": (2.5, 7.5),
 }
 LOOK_RANGES = {
-    "blood_db": (-40, -20),
+    "blood_db": (-42, -24),
     "texture_db": (1.5, 6.0),
     "surroundings_texture": (1.0, 2.2),
     "patches_db": (2, 9),
     "lining_db": (0, 6),
     "bright_share": (0.0, 0.004),
     "irregular_mm": (0.08, 1.4),
-    "oblique": (0.4, 1.2),
-    "turnover_mm": (1.2, 3.0),
-    "slide_mm": (1.0, 6.0),
-    "slide_hz": (0.15, 0.35),
+    "oblique": (0.4, 1.1),
+    "turnover_mm": (2.0, 6.0),
+    "jitter": (0.1, 0.6),
+    "jitter_s": (0.03, 0.3),
 }
 
 STATED_SHARES = {"a4c": 0.25, "a2c": 0.2, "a3c": 0.2, "rv": 0.15, "psax": 0.1, "tissue": 0.1}
@@ -116,12 +117,22 @@ def test_artefacts_come_in_their_shares(specs: list[PhantomSpec]) -> None:
     assert all(40 <= i.jpeg_quality <= 95 for i in scanners if i.jpeg_quality)
 
 
-def test_decorrelation_goes_with_time_not_with_frames(specs: list[PhantomSpec]) -> None:
-    """A walk at rest grows with the root of time: at 30 Hz a step is 1.41 times that at 60 Hz."""
+@pytest.mark.parametrize(("name", "ranges"), [("slide_mm", ((-6, 6), (-3, 3))), ("turning", ((1.5, 6), (0, 2.5)))])
+def test_what_comes_back_with_the_beat_is_drawn_for_contraction_and_for_the_loop(
+    name: str, ranges: tuple[tuple[float, float], ...], specs: list[PhantomSpec]
+) -> None:
+    drawn = zip(*(getattr(spec.look, name) for spec in specs), strict=True)
+    for values, (low, high) in zip(drawn, ranges, strict=True):
+        assert low <= min(values)
+        assert max(values) <= high
+        assert max(values) - min(values) > 0.9 * (high - low)
+
+
+def test_the_wall_is_never_white_nor_black_before_the_gray_map(specs: list[PhantomSpec]) -> None:
     for spec in specs:
-        at_rest = spec.look.phase_walk[0] / (60.0 / spec.frame_rate_hz) ** 0.5
-        assert 0.1 <= at_rest <= 0.5
-        assert 4.0 <= spec.look.phase_walk[1] <= 14.0
+        imaging = spec.imaging
+        gray = 1.0 - (HEADROOM_DB - imaging.gain_db) / imaging.dynamic_range_db
+        assert 0.38 <= gray <= 0.68
 
 
 def test_the_thin_wall_of_the_right_ventricle_has_smoother_borders() -> None:

@@ -41,7 +41,7 @@ def homogeneous(seeds: range, imaging: Imaging = BARE) -> Tensor:
     for seed in seeds:
         g = torch.Generator().manual_seed(seed)
         tissue = Scatterers(PlainTissue(), imaging, PLAIN_LOOK, g)
-        iq = Scanner(imaging, g).iq(tissue.points, *tissue.answer(0.0, 0.0))
+        iq = Scanner(imaging, g).iq(tissue.points, *tissue.answer(0.0))
         parts.append(torch.hypot(iq[0], iq[1])[:, 15:-15])
     return torch.cat(parts, 1)
 
@@ -50,9 +50,9 @@ def rows(low_mm: float, high_mm: float) -> slice:
     return slice(int(low_mm / PolarGrid.RANGE_STEP_MM), int(high_mm / PolarGrid.RANGE_STEP_MM))
 
 
-def seen(tissue: Scatterers, time_s: float, change: float = 0.0) -> Tensor:
+def seen(tissue: Scatterers, time_s: float) -> Tensor:
     """IQ of the middle of the sector at a time."""
-    iq = Scanner(BARE, torch.Generator()).iq(tissue.points, *tissue.answer(time_s, change))
+    iq = Scanner(BARE, torch.Generator()).iq(tissue.points, *tissue.answer(time_s))
     return iq[:, rows(20.0, 130.0)]
 
 
@@ -101,7 +101,7 @@ def test_a_narrower_slice_decorrelates_faster() -> None:
     for fwhm_mm in (3.0, 6.0):
         imaging = replace(BARE, elevation_fwhm_mm=fwhm_mm)
         tissue, view = scatterers(subject, imaging=imaging), Scanner(imaging, torch.Generator())
-        first, second = (view.iq(tissue.points, *tissue.answer(t, 0.0)) for t in (0.0, 1.0))
+        first, second = (view.iq(tissue.points, *tissue.answer(t)) for t in (0.0, 1.0))
         alike.append(likeness(first, second))
     assert alike[0] < alike[1] - 0.15
 
@@ -114,31 +114,57 @@ def test_the_slab_is_endless() -> None:
     assert max(energy) / min(energy) < 1.05
 
 
-def test_breathing_slides_the_whole_heart_through_the_slice() -> None:
-    look = replace(PLAIN_LOOK, slide_mm=4.0, slide_hz=0.25, slide_phase=0.0)
+ED_S, ES_S, NEXT_ED_S = 0.0, PlainTissue().rhythm.end_systole_s(0), 1.0
+
+
+def kept(look: TissueLook, times_s: tuple[float, ...]) -> list[float]:
+    """Likeness of later frames to the first, of tissue that beats once a second and moves nowhere."""
     tissue = scatterers(look=look)
-    assert likeness(seen(tissue, 0.0), seen(tissue, 2.0)) == pytest.approx(1.0, abs=1e-3)  # half a breath: back again
-    assert likeness(seen(tissue, 0.0), seen(tissue, 1.0)) < 0.5
+    first, *later = (seen(tissue, t) for t in times_s)
+    return [likeness(first, frame) for frame in later]
 
 
-def phase_steps(look: TissueLook, changes: list[float]) -> list[float]:
-    """SD of the change of the scatterers' phases, rad, in frames after the first."""
-    tissue = scatterers(look=look)
-    phases = [tissue.answer(0.0, change)[1] for change in [0.0, *changes]]
-    return [float((b - a).std()) for a, b in itertools.pairwise(phases)]
+@pytest.mark.parametrize(
+    "look",
+    [replace(PLAIN_LOOK, slide_mm=(4.0, 0.0)), replace(PLAIN_LOOK, turning=(3.0, 0.0))],
+    ids=["slide", "turning"],
+)
+def test_speckle_that_is_lost_at_end_systole_is_back_at_end_diastole(look: TissueLook) -> None:
+    at_es, at_next_ed = kept(look, (ED_S, ES_S, NEXT_ED_S))
+    assert at_es < 0.4
+    assert at_next_ed == pytest.approx(1.0, abs=1e-3)
 
 
-def test_phases_walk_at_rest_and_faster_while_the_wall_deforms() -> None:
-    look = replace(PLAIN_LOOK, phase_walk=(0.2, 8.0))
-    assert phase_steps(look, [0.0, 0.05, 0.1]) == pytest.approx([0.2, 0.6, 1.0], rel=0.02)
+def test_speckle_of_filling_differs_from_that_of_equally_contracted_systole() -> None:
+    rhythm = PlainTissue().rhythm
+    filling_s = next(t for t in np.arange(ES_S, 1.0, 0.002) if rhythm.state(t) < 0.6)
+    systole_s = next(t for t in np.arange(0.0, ES_S, 0.002) if rhythm.state(t) > 0.6)
+    for look, is_same in (
+        (replace(PLAIN_LOOK, turning=(3.0, 0.0)), True),
+        (replace(PLAIN_LOOK, turning=(3, 3)), False),
+    ):
+        (alike,) = kept(look, (systole_s, filling_s))
+        assert (alike > 0.95) == is_same
 
 
-def test_the_walk_of_phases_takes_its_toll_on_the_speckle_in_every_frame() -> None:
-    """Phases that differ by a normal deviate of SD s keep exp(-s² / 2) of the correlation."""
-    tissue = scatterers(look=replace(PLAIN_LOOK, phase_walk=(0.4, 0.0)))
-    first = seen(tissue, 0.0)
-    kept = [likeness(first, seen(tissue, 0.0)) for _ in range(3)]
-    assert kept == pytest.approx([math.exp(-0.5 * 0.16 * n) for n in (1, 2, 3)], abs=0.04)
+def test_phases_that_turn_by_a_deviate_keep_its_share_of_the_correlation() -> None:
+    """Phases that differ by a normal deviate of SD s keep exp(-s² / 2)."""
+    (at_es,) = kept(replace(PLAIN_LOOK, turning=(1.0, 0.0)), (ED_S, ES_S))
+    state = PlainTissue().rhythm.state(ES_S)
+    assert at_es == pytest.approx(math.exp(-0.5 * state**2), abs=0.04)
+
+
+def test_jitter_is_forgotten_and_never_grows() -> None:
+    look = replace(PLAIN_LOOK, jitter=0.5, jitter_s=0.1)
+    times_s = (0.0, 0.05, 0.2, 2.0, 10.0)
+    expected = [math.exp(-0.25 * (1.0 - math.exp(-t / 0.1))) for t in times_s[1:]]
+    assert kept(look, times_s) == pytest.approx(expected, abs=0.04)
+
+
+def test_jitter_is_a_matter_of_time_not_of_frames() -> None:
+    look = replace(PLAIN_LOOK, jitter=0.5, jitter_s=0.1)
+    few, many = kept(look, (0.0, 0.1)), kept(look, tuple(np.linspace(0.0, 0.1, 11)))
+    assert few[-1] == pytest.approx(many[-1], abs=0.04)
 
 
 def test_blood_is_new_in_every_frame_and_tissue_is_not() -> None:
@@ -149,8 +175,8 @@ def test_blood_is_new_in_every_frame_and_tissue_is_not() -> None:
 
 def test_a_share_of_the_scatterers_answers_ten_times_as_strongly() -> None:
     ordinary, bright = (scatterers(look=replace(PLAIN_LOOK, bright_share=share)) for share in (0.0, 0.05))
-    amplitude = bright.answer(0.0, 0.0)[0]
-    most = float(ordinary.answer(0.0, 0.0)[0].max())
+    amplitude = bright.answer(0.0)[0]
+    most = float(ordinary.answer(0.0)[0].max())
     profile = torch.exp(-0.5 * (bright._across_mm / bright._sigma_mm) ** 2)
     strong = amplitude / profile > 5 * most
     assert float(strong.float().mean()) == pytest.approx(0.05, abs=0.005)
@@ -159,7 +185,7 @@ def test_a_share_of_the_scatterers_answers_ten_times_as_strongly() -> None:
 
 def brightness(tissue: Scatterers, time_s: float) -> np.ndarray:
     """Speckle smoothed away: what is left is the texture, in dB, over the middle of the grid (0.8 mm, 1.8 deg)."""
-    iq = Scanner(BARE, torch.Generator()).iq(tissue.points, *tissue.answer(time_s, 0.0))
+    iq = Scanner(BARE, torch.Generator()).iq(tissue.points, *tissue.answer(time_s))
     power = iq.square().sum(0)[rows(30.0, 130.0), 20:-20].numpy()
     return np.asarray(10 * np.log10(cv2.GaussianBlur(power, (0, 0), 5.0) + 1e-6))
 

@@ -45,7 +45,8 @@ class Clutter:
     def _uneven_gain(self) -> Tensor:
         """Contact, ribs, depth gain: amplitude factors (n_range, n_angle)."""
         imaging, grid = self._imaging, self._grid
-        level = imaging.uneven_db * grid.smooth_noise(4, 6, self._generator, self._device)
+        patches = [grid.smooth_noise(*cells, self._generator, self._device) for cells in ((4, 6), (10, 12))]
+        level = imaging.uneven_db * (0.78 * patches[0] + 0.62 * patches[1])
         across = torch.linspace(-1, 1, grid.n_angle, device=self._device)
         level = level - imaging.edge_loss_db * across.abs() ** 4
         level = level - imaging.deep_loss_db * (self._radius / imaging.depth_mm)[:, None] ** 2

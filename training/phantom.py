@@ -23,7 +23,6 @@ from specktrack.training.display import compressed
 from specktrack.training.heart import Heart
 from specktrack.training.heart_short_axis import ShortAxisHeart
 from specktrack.training.imaging import Imaging
-from specktrack.training.rhythm import diastasis_window
 from specktrack.training.scatterers import Scatterers
 from specktrack.training.subject import Subject
 from specktrack.training.tissue_block import TissueBlock
@@ -68,7 +67,7 @@ def holding_breath(spec: PhantomSpec) -> PhantomSpec:
     if not isinstance(heart, Heart | ShortAxisHeart | TissueBlock):
         raise TypeError(f"{type(heart).__name__} has no motion as a whole that could be held")
     whole = replace(heart.whole, breathing=0.0, probe_shift=0.0, probe_turn_deg=0.0)
-    return replace(spec, heart=replace(heart, whole=whole), look=replace(spec.look, slide_mm=0.0))
+    return replace(spec, heart=replace(heart, whole=whole))
 
 
 def standard_spec(
@@ -91,8 +90,7 @@ class Phantom:
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Frame (H, W) uint8 at `index` / frame rate seconds."""
         time_s = index / self.spec.frame_rate_hz
-        change = abs(self.spec.heart.state(time_s) - self.spec.heart.state(time_s - 1.0 / self.spec.frame_rate_hz))
-        amplitude, phase = self._scatterers.answer(time_s, change)
+        amplitude, phase = self._scatterers.answer(time_s)
         where = self._scanned(self._scatterers.points, time_s)
         image = self.scanner.display(self.scanner.envelope(where, amplitude, phase))
         gray = (image * 255.0 + 0.5).to(torch.uint8).cpu().numpy()
@@ -120,8 +118,8 @@ class Phantom:
             candidates = candidates[self.spec.imaging.in_sector(seen)]
         depth = heart.wall_coordinate(candidates)
         in_wall = heart.is_tracked_wall(candidates) & (depth > 0.05) & (depth < 0.95)
-        wanted = round(wall_share * n_points)
-        return torch.cat((candidates[in_wall][:wanted], candidates[~in_wall][: n_points - wanted]))
+        n_beside = min(n_points - round(wall_share * n_points), int((~in_wall).sum()))
+        return torch.cat((candidates[in_wall][: n_points - n_beside], candidates[~in_wall][:n_beside]))
 
     def _scanned(self, points: Tensor, time_s: float) -> Tensor:
         """Probe-frame places (N, 2) at the moment each one's line is fired, to first order in the sweep."""
@@ -174,13 +172,9 @@ def frames_of_a_beat(spec: PhantomSpec) -> int:
 
 
 def _diastasis_frame(heart: Subject, time_s: NDArray[np.float64]) -> int:
-    """The frame nearest the middle of diastasis; for a fast heart, of where diastasis was last."""
-
-    def distance(t: float) -> float:
-        _, _, period = heart.rhythm.beat_at(t)
-        return abs(heart.rhythm.phase(t) - sum(diastasis_window(period)) / 2)
-
-    return int(np.argmin([distance(float(t)) for t in time_s]))
+    """The frame nearest the middle of diastasis of its beat; of a beat without one, nearest end-diastole."""
+    quiet = np.array([heart.rhythm.quiet_s(beat) for beat in range(len(heart.rhythm.ed_s) - 1)])
+    return int(np.abs(time_s[:, None] - quiet).min(1).argmin())
 
 
 def _end_systoles(state: NDArray[np.float32], ed_frames: tuple[int, ...]) -> tuple[int, ...]:

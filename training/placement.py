@@ -1,4 +1,4 @@
-"""Where the subject sits under the probe, and how it moves as a whole: swing, breathing, a hand that wanders."""
+"""Where the subject sits under the probe, and how it moves as a whole: swing, heave, breathing, a hand that wanders."""
 
 import math
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class GlobalMotion:
     """Rigid motion; lengths in mm, angles in degrees."""
 
     swing_deg: float = 3.0  # rotation of the heart in the plane at full contraction
+    heave: tuple[float, float] = (0.0, 0.0)  # shift across and deep at full contraction
     breathing: float = 4.0  # from breathing out to breathing in
     breathing_hz: float = 0.25
     breathing_phase: float = 0.0
@@ -40,12 +41,13 @@ STILL = GlobalMotion(swing_deg=0.0, breathing=0.0)
 
 
 def to_probe(points: Tensor, place: Placement, motion: GlobalMotion, state: float, time_s: float) -> Tensor:
-    """Heart frame (N, 2), already deformed, to the probe frame (N, 2): swing, place, breathe, wander; rigid."""
+    """Heart frame (N, 2), already deformed, to the probe frame (N, 2): swing, heave, place, breathe, wander; rigid."""
     wander = 2 * math.pi * time_s / PROBE_PERIOD_S + motion.probe_phase
     turn = math.radians(0.5 * motion.probe_turn_deg * math.sin(wander))
     angle = math.radians(place.tilt_deg + motion.swing_deg * state) + turn
     breath, direction = motion.breath(time_s), math.radians(motion.breathing_deg)
-    x0, z0 = place.apex_x + breath * math.sin(direction), place.apex_depth + breath * math.cos(direction)
+    x0 = place.apex_x + breath * math.sin(direction) + motion.heave[0] * state
+    z0 = place.apex_depth + breath * math.cos(direction) + motion.heave[1] * state
     shift = 0.5 * motion.probe_shift * math.cos(wander)
     dx = math.cos(turn) * x0 - math.sin(turn) * z0 + shift
     dz = math.sin(turn) * x0 + math.cos(turn) * z0

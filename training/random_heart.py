@@ -64,7 +64,7 @@ def random_apical(view: str, dice: Dice, rhythm: Rhythm) -> Heart:
     motion = _bounded(_diseased(heart.motion, dice))
     return replace(
         heart,
-        motion=replace(motion, through_plane=pull + dice.between(-4.0, 4.0), breath_across=dice.between(-0.4, 0.4)),
+        motion=replace(motion, through_plane=pull + dice.between(-4.0, 4.0), breath_across=dice.between(-0.15, 0.15)),
         placement=_random_place(shape, dice),
         whole=_random_whole(dice, dice.between(-4, 6)),
     )
@@ -80,7 +80,7 @@ def random_ring(dice: Dice, rhythm: Rhythm) -> ShortAxisHeart:
         twist_deg=dice.between(5, 15) * (1 if dice.happens(0.5) else -1),
         right_inward=dice.between(2, 9),
         through_plane=dice.between(0, 9),
-        breath_across=dice.between(-0.5, 0.5),
+        breath_across=dice.between(-0.2, 0.2),
     )
     # The mid-wall shrinks by a fixed share of what the middle would: one scale makes the strain exact.
     probe = ShortAxisHeart(Rhythm.regular(60.0, 1.0), shape, motion)
@@ -152,6 +152,7 @@ def _random_whole(dice: Dice, swing_deg: float) -> GlobalMotion:
     held = dice.happens(0.3)  # breath held for the recording
     return GlobalMotion(
         swing_deg=swing_deg,
+        heave=(dice.between(-5, 5), dice.between(-7, 2)),
         breathing=dice.between(0, 2) if held else dice.between(4, 15),
         breathing_hz=dice.between(0.15, 0.35),
         breathing_phase=dice.between(0, 2 * math.pi),

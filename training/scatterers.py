@@ -3,10 +3,11 @@
 Scatterers are named by their heart-frame position at end-diastole. They lie evenly in range and angle, so that every
 cell of the scanner's grid holds the same number, near the probe and far from it.
 
-Speckle changes for three reasons: tissue slides through the slice (each scatterer has a place across it), scatterers
-of a cell move against each other (a random walk of their phases, faster while the wall deforms), and blood is new in
-every frame. What the tissue looks like on a larger scale changes with the slide, too: textures turn over, and because
-borders, fibres and layers run obliquely through the slice, their picture moves in the plane although no tissue does.
+Speckle changes for four reasons: tissue slides through the slice (each scatterer has a place across it), scatterers
+of a cell move against each other while the wall deforms (their phases turn with the beat, and come back with it), their
+phases jitter, and blood is new in every frame. So what is lost at end-systole is there again at the next end-diastole.
+What the tissue looks like on a larger scale changes with the slide, too: textures turn over, and because borders,
+fibres and layers run obliquely through the slice, their picture moves in the plane although no tissue does.
 That false motion is what misleads trackers most in real clips; only the speckle itself tells the true one.
 """
 
@@ -22,7 +23,7 @@ from specktrack.training.subject import Subject
 from specktrack.training.tissue_map import TissueLook, TissueMap
 from specktrack.training.ultrasound import FWHM_TO_SIGMA
 
-COUNT_PER_MM_RAD = 560.0  # about ten in a resolution cell, slice profile counted
+COUNT_PER_MM_RAD = 900.0  # about fifteen in a resolution cell, slice profile counted
 MARGIN_DEG, MARGIN_MM = 12.0, 15.0  # beyond the sector, for what moves into it
 NEAREST_MM = 3.0
 SLICE_HALF = 1.2  # of the populated slab, in widths of the slice at half maximum
@@ -53,24 +54,42 @@ class Scatterers:
         is_bright = ~self.is_blood & (self._uniform(len(self.points)) < look.bright_share)
         self._unit = _unit_level(imaging) * torch.where(is_bright, 10.0, 1.0)
         self._phase = self._uniform(len(self.points)) * 2 * math.pi
+        self._turning = [self._normal() * most for most in look.turning]
+        self._jitter = self._normal() * look.jitter
+        self._time_s: float | None = None
         self._sigma_mm = imaging.elevation_fwhm_mm * FWHM_TO_SIGMA
         self._half_mm = SLICE_HALF * imaging.elevation_fwhm_mm
         self._across_mm = (self._uniform(len(self.points)) * 2 - 1) * self._half_mm
 
-    def answer(self, time_s: float, change: float) -> tuple[Tensor, Tensor]:
-        """Amplitude and phase (N,) in the next frame; `change`: contraction since the frame before, absolute."""
-        look = self._look
+    def answer(self, time_s: float) -> tuple[Tensor, Tensor]:
+        """Amplitude and phase (N,) in the frame at a time; frames are asked for in order."""
+        look, beat = self._look, self._beat(time_s)
         slide = self._subject.elevation(self.points, time_s)
-        slide = slide + look.slide_mm * math.sin(2 * math.pi * look.slide_hz * time_s + look.slide_phase)
+        slide = slide + sum(most * part for most, part in zip(look.slide_mm, beat, strict=True))
         # The slab is endless: a scatterer that leaves it on one side stands for one that enters on the other.
         across = torch.remainder(self._across_mm - slide + self._half_mm, 2 * self._half_mm) - self._half_mm
         level = self._map.level_db(self.points + slide[:, None] * self._slope, slide / look.turnover_mm)
         amplitude = self._unit * torch.exp(-0.5 * (across / self._sigma_mm) ** 2) * 10 ** (level / 20)
-        at_rest, per_contraction = look.phase_walk
-        walk = torch.randn(len(self._phase), generator=self._generator, device=self._device)
-        self._phase = self._phase + (at_rest + per_contraction * change) * walk
-        fresh = self._uniform(len(self._phase)) * 2 * math.pi
-        return amplitude, torch.where(self.is_blood, fresh, self._phase)
+        phase = self._phase + self._next_jitter(time_s)
+        for turning, part in zip(self._turning, beat, strict=True):
+            phase = phase + part * turning
+        fresh = self._uniform(len(phase)) * 2 * math.pi
+        return amplitude, torch.where(self.is_blood, fresh, phase)
+
+    def _beat(self, time_s: float) -> tuple[float, float]:
+        """Contraction, and a loop that is 0 at end-diastole and 1 in the middle of the beat: there and back differ."""
+        return self._subject.state(time_s), math.sin(math.pi * self._subject.rhythm.phase(time_s)) ** 2
+
+    def _next_jitter(self, time_s: float) -> Tensor:
+        """Deviation of the phases (N,), rad: stationary, forgotten within `jitter_s`, whatever the frame rate."""
+        if self._time_s is not None and self._look.jitter > 0.0:
+            kept = math.exp(-abs(time_s - self._time_s) / self._look.jitter_s)
+            self._jitter = kept * self._jitter + math.sqrt(1.0 - kept * kept) * self._look.jitter * self._normal()
+        self._time_s = time_s
+        return self._jitter
+
+    def _normal(self) -> Tensor:
+        return torch.randn(len(self.points), generator=self._generator, device=self._device)
 
     def _uniform(self, count: int) -> Tensor:
         return torch.rand(count, generator=self._generator, device=self._device)

@@ -24,7 +24,7 @@ Octaves = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class TissueLook:
-    """How the tissue of one heart looks and how fast its speckle decorrelates."""
+    """How the tissue of one heart looks and how its speckle changes."""
 
     blood_db: float = -30.0  # against mean wall tissue
     texture_db: float = 4.0  # SD of the brightness attached to the tissue
@@ -35,10 +35,10 @@ class TissueLook:
     irregular_mm: float = 0.4  # SD of the distance of the borders of walls from smooth curves
     turnover_mm: float = 5.0  # slide across the slice that replaces the texture
     oblique: float = 0.0  # SD of the false motion in the plane per slide across it: the slope of structures
-    phase_walk: tuple[float, float] = (0.0, 0.0)  # SD in radians per frame at rest, added per unit of contraction
-    slide_mm: float = 0.0  # amplitude of the slide of the whole heart across the slice, with breathing
-    slide_hz: float = 0.25
-    slide_phase: float = 0.0
+    slide_mm: tuple[float, float] = (0.0, 0.0)  # of the whole heart across the slice: with contraction, with the loop
+    turning: tuple[float, float] = (0.0, 0.0)  # SD in rad of the turn of phases: with contraction, with the loop
+    jitter: float = 0.0  # SD in rad of their deviation from it
+    jitter_s: float = 0.1  # time within which a deviation is forgotten
 
 
 class TissueMap:
