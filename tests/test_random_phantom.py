@@ -23,12 +23,12 @@ IMAGING_RANGES = {
     "dynamic_range_db": (45, 70),
     "gain_db": (-24, 6),
     "deep_loss_db": (-4, 10),
-    "noise_db": (-42, -20),
+    "noise_db": (-42, -15),
     "gray_gamma": (0.8, 1.5),
     "gray_bend": (0.0, 0.7),
     "speckle_filter": (0.0, 0.7),
     "persistence": (0.0, 0.4),
-    "haze_db": (-24, 3),
+    "haze_db": (-24, 9),
     "edge_loss_db": (2, 16),
     "uneven_db": (2.5, 7.5),
 }
@@ -40,10 +40,10 @@ LOOK_RANGES = {
     "lining_db": (0, 6),
     "bright_share": (0.0, 0.004),
     "irregular_mm": (0.08, 1.4),
-    "oblique": (0.4, 1.1),
-    "turnover_mm": (2.0, 6.0),
-    "jitter": (0.1, 0.6),
-    "jitter_s": (0.03, 0.3),
+    "oblique": (0.1, 0.5),
+    "turnover_mm": (4.0, 12.0),
+    "jitter": (0.2, 0.6),
+    "jitter_s": (0.02, 0.12),
 }
 
 STATED_SHARES = {"a4c": 0.25, "a2c": 0.2, "a3c": 0.2, "rv": 0.15, "psax": 0.1, "tissue": 0.1}
