@@ -26,6 +26,21 @@ TRAINING
     checkpoint.py         what is saved, whole or not at all
     journal.py            losses.csv and TensorBoard
 
+BASELINES: trackers of others, rebuilt from descriptions; their weights are the user's (docs/baselines.md)
+    point_tracker.py      one call for all of them
+    official_checkpoint.py  their public checkpoints, as they are
+    residual_encoder.py   the encoder they share
+    echotracker.py        EchoTracker
+    pips.py               PIPs++
+    window_correlation.py what these two compare
+    temporal_head.py      and what makes motion of it
+    cotracker.py          CoTracker3
+    cotracker_correlation.py  what it compares
+    cotracker_transformer.py  what refines its tracks
+    cotracker_stream.py   its windows over a stream
+    cotracker_predictor.py  its official predictors
+    fused_linear.py       layers that only track, in one pass
+
 CLIPS
     clip_format.py        the training clip (docs/clip-format.md)
     tapvid.py             clips in the layout of TAP-Vid
