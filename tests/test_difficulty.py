@@ -139,9 +139,9 @@ def test_a_heart_seen_at_a_higher_frame_rate_changes_less_from_frame_to_frame() 
 def test_a_hundred_clips_are_as_hard_as_real_echo() -> None:
     """Bands of real clips, 256 px, points set at end-diastole; the mean of a hundred clips is sure to one point.
 
-    lucas-kanade  average 65-73 %, MTE 2-3 px        measured 75.0 %, 2.28 px: two points too easy
-    dis           average 72-75 %, MTE about 2 px    measured 75.1 %, 2.16 px
-    block         average 53-67 %                    measured 64.7 %
+    lucas-kanade  average 65-73 %, MTE 2-3 px
+    dis           average 72-75 %, MTE about 2 px
+    block         average 53-67 %
     Allowed: one point beyond the band, for Lucas-Kanade the known deviation of three.
     """
     found = judge(BENCH_SEEDS)
