@@ -10,10 +10,13 @@ import torch
 from baseline_clips import colour_video, drifting_speckle
 from torch import nn
 
+from specktrack.rt.config import MatchConfig
 from specktrack.rt.errors import InputError
+from specktrack.training.cases import Case
 from specktrack.training.cotracker import ONLINE_WINDOW, CoTracker, state_at_queries, track_offline
 from specktrack.training.cotracker_stream import CoTrackerStream, slide
 from specktrack.training.echotracker import EchoTracker
+from specktrack.training.follow import open_follower
 from specktrack.training.fused_linear import linear_gelu
 from specktrack.training.official_checkpoint import load_official
 from specktrack.training.pips import Pips, chain, windows_of
@@ -25,6 +28,7 @@ from specktrack.training.point_tracker import (
     PointTracker,
     open_tracker,
 )
+from specktrack.training.score import score_clip
 from specktrack.training.window_correlation import build_pyramid, correlate
 
 POINTS = torch.tensor([[40.0, 50.0], [80.0, 70.0], [60.0, 90.0]])
@@ -260,3 +264,20 @@ def test_cotracker_goes_on_from_the_end_backwards() -> None:
     found = track_offline(network, colour_video(8, 64), torch.tensor([[7.0, 30.0, 30.0]]), 1)
     assert found.positions_px.shape == (1, 8, 2)
     assert torch.isfinite(found.positions_px).all()
+
+
+def test_a_checkpoint_stands_in_the_tables_beside_the_others(tmp_path: Path) -> None:
+    weights = tmp_path / "echo.pth"
+    torch.save({"model_state_dict": calm(EchoTracker()).state_dict()}, weights)
+    frames = drifting_speckle(8, 96)
+    truth = np.array([[[50.0 + t, 40.0] for t in range(8)]], np.float32)
+    case = Case("drift", frames, truth, np.ones((1, 8), bool), 3)
+    found = score_clip(open_follower(f"echotracker:{weights}", MatchConfig()), case)
+    assert found.n_points == 1
+    assert found.reliability is None
+    assert np.isfinite(found.overall.median_trajectory_error_px)
+
+
+def test_a_checkpoint_that_is_missing_is_named_before_anything_is_tracked(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        open_follower(f"pips:{tmp_path / 'pips.pth'}", MatchConfig())

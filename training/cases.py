@@ -35,7 +35,7 @@ class Reference(Section):
 class EvalConfig(Section):
     """What `eval-tracker` compares, and on what."""
 
-    models: tuple[str, ...] = ("specknet-s", "block", *CLASSICAL)
+    models: tuple[str, ...] = ("specknet-s", "block", *CLASSICAL)  # also echotracker:FILE, pips:FILE, cotracker3:FILE
     data: tuple[str, ...] = ()  # folders of training clips
     references: tuple[Reference, ...] = ()
     clips: int = Field(default=0, ge=0)  # at most so many of each folder; 0: all

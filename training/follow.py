@@ -17,6 +17,8 @@ from specktrack.rt.preprocess import preprocess
 from specktrack.rt.tracker import PointTracker
 from specktrack.training.cases import Case
 from specktrack.training.classical import CLASSICAL
+from specktrack.training.point_tracker import PointTracker as Baseline
+from specktrack.training.point_tracker import open_tracker, split_name
 
 CLASSICAL_SIZE = (256, 256)
 WARM_UP_FRAMES = 4
@@ -77,10 +79,33 @@ class ClassicalFollower:
         """Nothing to free."""
 
 
+class BaselineFollower:
+    """A tracker of point_tracker.py with the user's checkpoint."""
+
+    def __init__(self, tracker: Baseline) -> None:
+        self._tracker = tracker
+
+    def follow(self, case: Case, points: FloatArray) -> Followed:
+        """See Follower."""
+        start_s = time.perf_counter()
+        queries = np.concatenate((np.full((len(points), 1), case.query_frame), points), 1).astype(np.float32)
+        found = self._tracker.track(case.frames, queries)
+        confidence = found.confidence if self._tracker.gives_confidence else None
+        return Followed(found.tracks, confidence, _ms_per_frame(case, start_s))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
 def open_follower(name: str, config: MatchConfig, threads: int = 0) -> Follower:
-    """A classical tracker, `block`, a shipped network or a model file; raises EngineError for an unknown name."""
+    """A tracker by name: one of CLASSICAL, `block`, a shipped network, a model file, or another tracker's NAME:WEIGHTS.
+
+    Raises EngineError for an unknown name, InputError for a checkpoint that does not fit.
+    """
     if name in CLASSICAL:
         return ClassicalFollower(name)
+    if (baseline := split_name(name)) is not None:
+        return BaselineFollower(open_tracker(*baseline))
     return EngineFollower(open_engine(ModelConfig(name=name, threads=threads)), config)
 
 

@@ -40,6 +40,7 @@ class PointTracker(Protocol):
     """A network with its weights."""
 
     name: str
+    gives_confidence: bool
 
     def track(self, frames: NDArray[np.uint8], queries: FloatArray) -> Tracks:
         """Follow queries (N, 3), each frame, x, y in pixels, through frames (T, H, W), backwards too.
@@ -54,6 +55,7 @@ class FromFirstFrame:
 
     name: str
     size: tuple[int, int]
+    gives_confidence = False
 
     def track(self, frames: NDArray[np.uint8], queries: FloatArray) -> Tracks:
         """See PointTracker."""
@@ -115,6 +117,7 @@ class CoTrackerTracker:
     """CoTracker3 offline on a whole clip: points of any frame together, forwards and backwards in one run."""
 
     name = "cotracker3"
+    gives_confidence = True
 
     def __init__(
         self, network: CoTracker, iterations: int = ITERATIONS, size: tuple[int, int] = COTRACKER_SIZE
@@ -137,6 +140,12 @@ def follow_echotracker(network: EchoTracker, video: Tensor, points: Tensor, size
     """As the official wrapper: frames (T, 1, H, W) resized, points (N, 2) in pixels of that size; tracks (N, T, 2)."""
     answer: Tensor = network(network.encode(resized(video, size)), points)[-1]
     return answer
+
+
+def split_name(name: str) -> tuple[str, Path] | None:
+    """`echotracker:FILE` and the like to tracker and checkpoint; None for anything else."""
+    tracker, colon, weights = name.partition(":")
+    return (tracker, Path(weights)) if colon and tracker in TRACKERS else None
 
 
 def open_tracker(name: str, weights: Path) -> PointTracker:

@@ -16,11 +16,12 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from specktrack.rt.errors import InputError
-from specktrack.rt.manifest import find_model, load_manifest, manifest_path
+from specktrack.rt.manifest import file_sha256, find_model, load_manifest, manifest_path
 from specktrack.rt.settings import Section
 from specktrack.training.cases import ClipSource, EvalConfig
 from specktrack.training.classical import CLASSICAL
 from specktrack.training.peak_memory import PeakMemory
+from specktrack.training.point_tracker import split_name
 from specktrack.training.score import ClipScore
 
 MEASURING_CODE = "specktrack.training.jobs"
@@ -75,6 +76,8 @@ def model_fingerprint(name: str) -> str:
     """Changes with the model file and its card; nothing for trackers without a file. Raises EngineError."""
     if name in CLASSICAL or name == "block":
         return ""
+    if (baseline := split_name(name)) is not None:
+        return file_sha256(baseline[1]) if baseline[1].is_file() else ""  # opening it says what is wrong
     path = find_model(name)
     return load_manifest(path).sha256 + _digest(manifest_path(path).read_text(encoding="utf-8"))
 
