@@ -82,9 +82,13 @@ def test_clips_are_loaded_only_when_their_turn_comes(tmp_path: Path) -> None:
 
 
 def test_so_many_clips_of_each_folder_as_wanted(tmp_path: Path) -> None:
-    for seed in range(3):
+    """Spread over the folder, where clips of one view stand together."""
+    for seed in range(6):
         saved(tmp_path, moving_dots(seed=seed))
-    assert [source.name for source in find_sources(settings(tmp_path, clips=2))] == ["dots-0", "dots-1"]
+    for wanted, names in {2: ["dots-0", "dots-3"], 3: ["dots-0", "dots-2", "dots-4"]}.items():
+        assert [source.name for source in find_sources(settings(tmp_path, clips=wanted))] == names
+    for wanted in (0, 6, 9):
+        assert len(find_sources(settings(tmp_path, clips=wanted))) == 6
 
 
 def test_nothing_named_is_nothing_to_evaluate() -> None:

@@ -1,6 +1,6 @@
 """The clips that `eval-tracker` measures on: what the settings name, loaded one at a time, with the frame to query."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class EvalConfig(Section):
     models: tuple[str, ...] = ("specknet-s", "block", *CLASSICAL)  # also echotracker:FILE, pips:FILE, cotracker3:FILE
     data: tuple[str, ...] = ()  # folders of training clips
     references: tuple[Reference, ...] = ()
-    clips: int = Field(default=0, ge=0)  # at most so many of each folder; 0: all
+    clips: int = Field(default=0, ge=0)  # at most so many of each folder, evenly over it; 0: all
     query: str | float = (
         "first"  # of clips: one of QUERIES; a number is a fraction of the beat. References say their own
     )
@@ -106,12 +106,18 @@ class ClipSource:
         return self.files[0].name if self.reference else self.files[0].stem
 
 
+def _spread(files: Sequence[Path], most: int) -> list[Path]:
+    """At most so many, evenly over the list: clips named by their view stand view by view. 0: all."""
+    n = min(most, len(files)) or len(files)
+    return [files[k * len(files) // n] for k in range(n)]
+
+
 def find_sources(settings: EvalConfig) -> list[ClipSource]:
     """Every clip named by the settings; raises InputError when there is none."""
     sources = []
     for folder in settings.data:
         files = clip_files(Path(folder))
-        sources += [ClipSource((path,)) for path in files[: settings.clips or len(files)]]
+        sources += [ClipSource((path,)) for path in _spread(files, settings.clips)]
     sources += [ClipSource((Path(r.clip), Path(r.tracks)), r) for r in settings.references]
     if not sources:
         raise InputError("nothing to evaluate; give data (folders of clips) or references in the config")
