@@ -49,7 +49,7 @@ def _intermediates(
         "fnet_first_last": features.coarse[[0, -1]].permute(0, 3, 1, 2),
         "fnet_fine_first": features.fine[0][0].permute(2, 0, 1),
         "spatial_fcorr": seen,
-        "spatial_flow": torch.zeros_like(flow),
+        "spatial_flow": around[..., 64:66],
         "spatial_xy0": around[..., -2:],
         "frameflow_pt0": differences,
         "spatial_dense_in_pt0": coarse.features(seen, differences, around)[0],

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from baseline_clips import colour_video, drifting_speckle
-from torch import nn
 
 from specktrack.rt.config import MatchConfig
 from specktrack.rt.errors import InputError
@@ -17,7 +16,6 @@ from specktrack.training.cotracker import ONLINE_WINDOW, CoTracker, state_at_que
 from specktrack.training.cotracker_stream import CoTrackerStream, slide
 from specktrack.training.echotracker import EchoTracker
 from specktrack.training.follow import open_follower
-from specktrack.training.fused_linear import linear_gelu
 from specktrack.training.official_checkpoint import load_official
 from specktrack.training.pips import Pips, chain, windows_of
 from specktrack.training.point_tracker import (
@@ -26,6 +24,7 @@ from specktrack.training.point_tracker import (
     EchoTrackerTracker,
     PipsTracker,
     PointTracker,
+    PtechoTracker,
     open_tracker,
 )
 from specktrack.training.score import score_clip
@@ -55,6 +54,7 @@ def trackers() -> dict[str, PointTracker]:
     torch.manual_seed(0)
     size = (128, 128)
     return {
+        "echotracker-ptecho": PtechoTracker(calm(EchoTracker("ptecho")), size),
         "echotracker": EchoTrackerTracker(calm(EchoTracker()), size),
         "pips": PipsTracker(calm(Pips()), iterations=2, window=6, size=size),
         "cotracker3": CoTrackerTracker(calm(CoTracker(ONLINE_WINDOW)), iterations=2, size=size),
@@ -72,7 +72,7 @@ def test_points_of_any_frame_are_followed_both_ways(name: str, trackers: dict[st
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
 
 
-@pytest.mark.parametrize("name", ["echotracker", "pips"])
+@pytest.mark.parametrize("name", ["echotracker", "echotracker-ptecho", "pips"])
 def test_points_do_not_depend_on_their_company(name: str, trackers: dict[str, PointTracker]) -> None:
     frames = drifting_speckle(8, 96)
     queries = np.array([[2, 30, 40], [5, 50, 60], [2, 70, 20]], np.float32)
@@ -167,14 +167,6 @@ def test_a_stream_refuses_more_frames_than_its_window_takes() -> None:
         stream.update(colour_video(17, 64))
 
 
-@pytest.mark.parametrize("kind", ["none", "tanh"])
-def test_a_fused_layer_gives_what_the_plain_one_gives(kind: Any) -> None:
-    layer, x = nn.Linear(384, 96), torch.randn(5, 7, 384)
-    with torch.no_grad():
-        fused = linear_gelu(layer, x, kind)
-    torch.testing.assert_close(fused, linear_gelu(layer, x, kind).detach(), atol=1e-5, rtol=1e-5)
-
-
 def _echotracker_error(network: EchoTracker, video: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (network(network.encode(video[:, :1]), truth[:, 0], 1) - truth).abs().mean()
 
@@ -254,7 +246,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"step": 3}, path)
     with pytest.raises(InputError, match="holds no parameters"):
         open_tracker("pips", path)
-    with pytest.raises(InputError, match="choose echotracker, pips, cotracker3"):
+    with pytest.raises(InputError, match="choose echotracker, echotracker-ptecho, pips, cotracker3"):
         open_tracker("raft", path)
 
 
@@ -276,6 +268,15 @@ def test_a_checkpoint_stands_in_the_tables_beside_the_others(tmp_path: Path) -> 
     assert found.n_points == 1
     assert found.reliability is None
     assert np.isfinite(found.overall.median_trajectory_error_px)
+
+
+def test_weights_that_forbid_commercial_use_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = tmp_path / "echo.pth"
+    torch.save(EchoTracker().state_dict(), weights)
+    open_tracker("echotracker", weights)
+    assert not caplog.records
+    assert open_tracker("echotracker-ptecho", weights).name == "echotracker-ptecho"
+    assert "no commercial use" in caplog.text
 
 
 def test_a_checkpoint_that_is_missing_is_named_before_anything_is_tracked(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ BASELINES: trackers of others, rebuilt from descriptions; their weights are the 
     cotracker_transformer.py  what refines its tracks
     cotracker_stream.py   its windows over a stream
     cotracker_predictor.py  its official predictors
-    fused_linear.py       layers that only track, in one pass
 
 CLIPS
     clip_format.py        the training clip (docs/clip-format.md)

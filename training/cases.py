@@ -35,7 +35,7 @@ class Reference(Section):
 class EvalConfig(Section):
     """What `eval-tracker` compares, and on what."""
 
-    models: tuple[str, ...] = ("specknet-s", "block", *CLASSICAL)  # also echotracker:FILE, pips:FILE, cotracker3:FILE
+    models: tuple[str, ...] = ("specknet-s", "block", *CLASSICAL)  # also NAME:FILE (docs/baselines.md)
     data: tuple[str, ...] = ()  # folders of training clips
     references: tuple[Reference, ...] = ()
     clips: int = Field(default=0, ge=0)  # at most so many of each folder, evenly over it; 0: all

@@ -25,7 +25,7 @@ from specktrack.training.cotracker_correlation import (
     read_support,
 )
 from specktrack.training.cotracker_transformer import UpdateFormer
-from specktrack.training.residual_encoder import ResidualEncoder
+from specktrack.training.residual_encoder import ResidualEncoder, encoded, scaled
 
 STRIDE = 4
 NOMINAL_CELLS = (128.0, 96.0)  # motion is divided by the map of a 512 x 384 image, whatever the image
@@ -34,7 +34,6 @@ N_MOTION = 4 * (1 + 2 * OCTAVES)
 N_TOKEN = 2 + LEVELS * EMBEDDING + N_MOTION
 ONLINE_WINDOW = 16
 OFFLINE_WINDOW = 60
-FRAMES_AT_ONCE = 2  # the encoder's largest arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ class CoTracker(nn.Module):
 
     def encode(self, frames: Tensor) -> Pyramid:
         """Feature maps of frames (T, 3, H, W), RGB 0..255; H and W multiples of 4. Each frame is encoded by itself."""
-        scaled = 2 * (frames / 255) - 1
-        return build_pyramid(torch.cat([self.fnet(some) for some in torch.split(scaled, FRAMES_AT_ONCE)]))
+        return build_pyramid(encoded(self.fnet, scaled(frames)))
 
     def read_support(self, pyramid: Pyramid, queries: Tensor) -> list[Tensor]:
         """What queries (N, 3), each frame, x, y in pixels, look like: a patch (N, 49, C) for every level."""

@@ -10,8 +10,6 @@ Choices for speed; none changes the result beyond rounding:
 import torch
 from torch import Tensor, nn
 
-from specktrack.training.fused_linear import linear, linear_gelu
-
 LEVELS = 4
 RADIUS = 3
 SIDE = 2 * RADIUS + 1
@@ -65,7 +63,8 @@ class CorrelationMlp(nn.Module):
 
     def forward(self, correlation: Tensor) -> Tensor:
         """(..., 2401) to (..., 256)."""
-        return linear(self.fc2, linear_gelu(self.fc1, correlation, "none"))
+        said: Tensor = self.fc2(nn.functional.gelu(self.fc1(correlation)))
+        return said
 
 
 def embed(mlp: CorrelationMlp, pyramid: Pyramid, positions: Tensor, support: list[Tensor]) -> Tensor:

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specktrack.training.fused_linear import linear, linear_gelu
-
 WIDTH = 384
 HEADS = 8
 ROUNDS = 3
@@ -27,9 +25,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """What x (B, L, C) finds in context (B, S, C): (B, L, C)."""
-        keys, values = linear(self.to_kv, context).chunk(2, -1)
-        found = F.scaled_dot_product_attention(_heads(linear(self.to_q, x)), _heads(keys), _heads(values))
-        return linear(self.to_out, found.transpose(1, 2).flatten(2))
+        keys, values = self.to_kv(context).chunk(2, -1)
+        found = F.scaled_dot_product_attention(_heads(self.to_q(x)), _heads(keys), _heads(values))
+        answer: Tensor = self.to_out(found.transpose(1, 2).flatten(2))
+        return answer
 
 
 class Mlp(nn.Module):
@@ -42,7 +41,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, L, C)."""
-        return linear(self.fc2, linear_gelu(self.fc1, x, "tanh"))
+        found: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return found
 
 
 class SelfBlock(nn.Module):
@@ -91,7 +91,7 @@ class UpdateFormer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (N, T, n_token) to dx, dy in cells, visibility logit, confidence logit: (N, T, 4)."""
-        points = linear(self.input_transform, tokens)
+        points = self.input_transform(tokens)
         virtual = self.virual_tracks[0]  # one frame stands for all: equal tokens find the same in one as in T of them
         for k in range(ROUNDS):
             points = self.time_blocks[k](points)

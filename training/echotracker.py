@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specktrack.training.residual_encoder import ResidualEncoder
+from specktrack.training.residual_encoder import ResidualEncoder, encoded, scaled
 from specktrack.training.temporal_head import TemporalHead
 from specktrack.training.window_correlation import (
     LEVELS,
@@ -30,7 +30,6 @@ CHANNELS = 64
 ITERATIONS = 4
 OVERVIEW = 14  # cells across of the coarse correlation
 SMALL = (50, 60)  # rows, columns of frame differences
-FRAMES_AT_ONCE = 2  # the encoder's largest arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,13 @@ class EchoTracker(nn.Module):
 
     def encode(self, frames: Tensor) -> EchoFeatures:
         """Features of frames (T, 1, H, W) 0..255."""
-        scaled = 2 * (frames / 255) - 1
-        coarse = torch.cat([self.fnet(some) for some in torch.split(scaled, FRAMES_AT_ONCE)])
-        fine = torch.cat([self.fnet_fine(some) for some in torch.split(scaled, FRAMES_AT_ONCE)])
+        images = scaled(frames)
+        coarse, fine = encoded(self.fnet, images), encoded(self.fnet_fine, images)
         levels, overview = coarse, _overview(coarse)
         for _ in range(LEVELS - 1):
             levels = F.avg_pool2d(levels, 2)
             overview = overview + _overview(levels)
-        small = F.interpolate(scaled, SMALL, mode="bilinear", align_corners=False).flatten(1)
+        small = F.interpolate(images, SMALL, mode="bilinear", align_corners=False).flatten(1)
         return EchoFeatures(overview / LEVELS, coarse.permute(0, 2, 3, 1).contiguous(), build_pyramid(fine), small)
 
     def forward(self, features: EchoFeatures, points: Tensor, iterations: int = ITERATIONS, query: int = 0) -> Tensor:

@@ -88,7 +88,9 @@ class BaselineFollower:
     def follow(self, case: Case, points: FloatArray) -> Followed:
         """See Follower."""
         start_s = time.perf_counter()
-        queries = np.concatenate((np.full((len(points), 1), case.query_frame), points), 1).astype(np.float32)
+        height, width = case.frames.shape[1:]
+        inside = np.clip(points, 0, [width - 1, height - 1])  # a contour may begin beyond the picture
+        queries = np.insert(inside, 0, case.query_frame, axis=1).astype(np.float32)
         found = self._tracker.track(case.frames, queries)
         confidence = found.confidence if self._tracker.gives_confidence else None
         return Followed(found.tracks, confidence, _ms_per_frame(case, start_s))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from specktrack.training.residual_encoder import ResidualEncoder
+from specktrack.training.residual_encoder import ResidualEncoder, encoded, scaled
 from specktrack.training.temporal_head import TemporalHead
 from specktrack.training.window_correlation import (
     PLACES,
@@ -27,7 +27,6 @@ STRIDE = 8
 CHANNELS = 128
 ITERATIONS = 3  # of training's forward pass; the authors' tests use 16
 WINDOW = 48  # frames, of the authors' demonstration
-FRAMES_AT_ONCE = 2  # the encoder's largest arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class Pips(nn.Module):
 
     def encode(self, frames: Tensor) -> Pyramid:
         """Features of frames (T, 3, H, W) 0..255; H and W at least 128."""
-        scaled = 2 * (frames / 255) - 1
-        return build_pyramid(torch.cat([self.fnet(some) for some in torch.split(scaled, FRAMES_AT_ONCE)]))
+        return build_pyramid(encoded(self.fnet, scaled(frames)))
 
     def forward(
         self,

@@ -4,6 +4,7 @@ A network that wants its points in the first frame runs twice for each query fra
 those up to there in reverse. Positions are pixels of the clip as it was given.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,10 @@ from specktrack.training.echotracker import EchoTracker
 from specktrack.training.official_checkpoint import load_official
 from specktrack.training.pips import WINDOW, Pips, chain
 
+logger = logging.getLogger(__name__)
+
 SIZE = (256, 256)
+NON_COMMERCIAL = ("echotracker-ptecho", "cotracker3")  # by the licence of their public weights, CC BY-NC 4.0
 FEWEST_FRAMES = 6  # they normalise over time: shorter clips are lengthened by their last frame
 
 
@@ -66,11 +70,13 @@ class FromFirstFrame:
         for frame in np.unique(queries[:, 0]).astype(int):
             chosen = queries[:, 0].astype(int) == frame
             points = (torch.from_numpy(np.float32(queries[chosen, 1:])) + 0.5) * scale - 0.5
-            back = self._first_to_last(video[: frame + 1].flip(0), points).flip(1)
-            ahead = self._first_to_last(video[frame:], points)
-            found = torch.cat((back[:, :-1], ahead), 1)
-            tracks[chosen] = ((found + 0.5) / scale - 0.5).numpy()
+            tracks[chosen] = ((self._from(frame, video, points) + 0.5) / scale - 0.5).numpy()
         return Tracks(tracks, np.ones(tracks.shape[:2], np.float32))
+
+    def _from(self, frame: int, video: Tensor, points: Tensor) -> Tensor:
+        """Positions (N, T, 2) of points (N, 2) of one frame of the video (T, 1, H, W), pixels of that size."""
+        back = self._first_to_last(video[: frame + 1].flip(0), points).flip(1)
+        return torch.cat((back[:, :-1], self._first_to_last(video[frame:], points)), 1)
 
     def _first_to_last(self, video: Tensor, points: Tensor) -> Tensor:
         n_frames = len(video)
@@ -96,6 +102,19 @@ class EchoTrackerTracker(FromFirstFrame):
     def _follow(self, video: Tensor, points: Tensor) -> Tensor:
         answer: Tensor = self._network(self._network.encode(video), points)[-1]
         return answer
+
+
+class PtechoTracker(EchoTrackerTracker):
+    """EchoTracker as its later weights want it: points of any frame, whole clip, one run for each query frame."""
+
+    name = "echotracker-ptecho"
+
+    @torch.no_grad()
+    def _from(self, frame: int, video: Tensor, points: Tensor) -> Tensor:
+        lacking = max(FEWEST_FRAMES - len(video), 0)
+        longer = torch.cat((video, video[-1:].expand(lacking, -1, -1, -1)))
+        answer: Tensor = self._network(self._network.encode(longer), points, query=frame)[-1]
+        return answer[:, : len(video)]
 
 
 class PipsTracker(FromFirstFrame):
@@ -155,11 +174,14 @@ def open_tracker(name: str, weights: Path) -> PointTracker:
     build, wrap = TRACKERS[name]
     network = build()
     load_official(network, weights)
+    if name in NON_COMMERCIAL:
+        logger.warning("%s: its public weights are CC BY-NC 4.0, no commercial use (docs/baselines.md)", name)
     return wrap(network)
 
 
 TRACKERS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], PointTracker]]] = {
     "echotracker": (EchoTracker, EchoTrackerTracker),
+    "echotracker-ptecho": (lambda: EchoTracker("ptecho"), PtechoTracker),
     "pips": (Pips, PipsTracker),
     "cotracker3": (lambda: CoTracker(OFFLINE_WINDOW), CoTrackerTracker),
 }

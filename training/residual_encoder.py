@@ -11,6 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FRAMES_AT_ONCE = 2  # the largest arrays stay in the processor's cache
+
+
+def encoded(encoder: nn.Module, scaled: Tensor) -> Tensor:
+    """Features of frames (T, C, H, W) scaled to -1..1, a few at a time; each frame is encoded by itself."""
+    return torch.cat([encoder(some) for some in torch.split(scaled, FRAMES_AT_ONCE)])
+
+
+def scaled(frames: Tensor) -> Tensor:
+    """Frames 0..255 to -1..1."""
+    return 2 * (frames / 255) - 1
+
 
 class ResidualEncoder(nn.Module):
     """Frames (B, n_in, H, W) to features (B, n_out, H // stride, W // stride); H and W at least 64."""
