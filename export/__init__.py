@@ -2,5 +2,7 @@
 
 cli.py      export-trt
 graph.py    SpeckNet to ONNX
+half.py     FP32 ONNX to strongly typed FP16, by a precision plan
+audit.py    what a device would compute wrongly without a word: refused, with the node's name
 parity.py   how far the file is from the network, in pixels
 """
