@@ -32,7 +32,8 @@ check: $(VENV)/.ready links  ## lint and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy -p specktrack.rt -p specktrack.export -p specktrack.tools -p specktrack.training
 
-bench: $(VENV)/.ready  ## slow measurements
+bench: $(VENV)/.ready  ## speed of every engine and model at hand, then the slow measurements among the tests
+	$(VENV)/bin/python -m specktrack.rt.bench
 	$(VENV)/bin/pytest -m bench
 
 wheel: $(VENV)/.ready  ## dist/specktrack-*.whl

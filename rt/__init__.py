@@ -7,6 +7,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   preprocess.py   the image an engine sees
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py (SpeckNet), engine_block.py; manifest.py (the model's card)
+                  feature_matcher.py (matching that engines share), torch_graph.py (an ONNX graph run by torch)
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: cycle.py (period and events), pulse.py (motion of the image)
@@ -16,5 +17,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
 health.py       states of a stream; latency.py
 offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
 overlay.py      pictures: overlay_panel.py, drawing.py, video_out.py, frame_index.py (numbers burnt into frames)
+bench.py        rt-bench: bench_scene.py (what is shown), bench_served.py (the daemon under the stopwatch),
+                bench_subjects.py, bench_trackers.py (what is measured), bench_run.py (in turns), bench_report.py
 models/         networks that ship with the package, each with its card
 """

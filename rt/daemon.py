@@ -139,7 +139,9 @@ class Daemon:
                 t_pub_ns=time.monotonic_ns(),
             )
         )
-        stream.published(update.seq, latency_ms)
+        done_s = time.monotonic()
+        spent_ms = {"publish": 1000.0 * (done_s - now_s), "total": 1000.0 * (done_s - received.t_recv_s)}
+        stream.published(update.seq, latency_ms | spent_ms)
         self._publish_beats(name, update)
 
     def _open(self, name: str) -> Stream:

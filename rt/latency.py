@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-STAGES = ("queue", "preprocess", "encode", "match", "analyse", "total")
+STAGES = ("queue", "preprocess", "encode", "match", "analyse", "publish", "total")
 DEFAULT_FRAMES = 4096  # over a minute at 60 frames a second
 
 
@@ -18,6 +19,13 @@ class LatencySummary:
     p99_ms: float
     max_ms: float
     max_seq: int
+
+
+def summary_of(seqs: NDArray[np.int64], times_ms: NDArray[np.float32]) -> LatencySummary:
+    """Percentiles of times (T,), T > 0, of the frames with these numbers (T,)."""
+    p50, p95, p99 = np.percentile(times_ms, (50, 95, 99))
+    worst = int(times_ms.argmax())
+    return LatencySummary(float(p50), float(p95), float(p99), float(times_ms[worst]), int(seqs[worst]))
 
 
 class LatencyMeter:
@@ -43,15 +51,22 @@ class LatencyMeter:
     def summary(self, stage: str = "total") -> LatencySummary | None:
         """Percentiles of a stage; None before the first frame. Raises ValueError for an unknown stage."""
         times = self._ms[STAGES.index(stage), : len(self)]
-        if times.size == 0:
-            return None
-        p50, p95, p99 = np.percentile(times, (50, 95, 99))
-        worst = int(times.argmax())
-        return LatencySummary(float(p50), float(p95), float(p99), float(times[worst]), int(self._seq[worst]))
+        return summary_of(self._seq, times) if times.size else None
+
+    def times_ms(self, stage: str) -> NDArray[np.float32]:
+        """What a stage took of each remembered frame (T,), oldest first. Raises ValueError for an unknown stage."""
+        return self._ms[STAGES.index(stage), self._order()]
+
+    def seqs(self) -> NDArray[np.int64]:
+        """Numbers (T,) of the remembered frames, oldest first."""
+        return self._seq[self._order()]
 
     def reset(self) -> None:
         """Forget all frames."""
         self._count = 0
+
+    def _order(self) -> NDArray[np.int64]:
+        return np.arange(self._count - len(self), self._count) % self._seq.size
 
 
 class RateMeter:

@@ -38,12 +38,12 @@ def _intermediates(
 ) -> Arrays:
     differences = frame_differences(features.small)
     still = (points / 8)[:, None].repeat(1, len(differences), 1)
-    seen, _, around = network.coarse_input(features, still, differences)
+    seen, _, around = network.coarse_input(features, still, differences, torch.zeros(1, dtype=torch.long))
     coarse = network.delta_block_spatial
     cells = predictions[0] / FINE
     first = read_template(features.fine[0], cells[:, 0], torch.zeros(len(points), dtype=torch.long))
-    correlation = network.fine_correlation(features, cells, first)
-    told = network.fine_input(features, cells, first, cells[:, 0], differences)
+    correlation = network.fine_correlation(features.fine, cells, first)
+    told = network.fine_input(features.fine, cells, first, cells[:, 0], differences)
     flow = motion_encoding(cells, 64)[..., -2:]
     found = {
         "fnet_first_last": features.coarse[[0, -1]].permute(0, 3, 1, 2),

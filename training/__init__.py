@@ -30,6 +30,7 @@ BASELINES: trackers of others, rebuilt from descriptions; their weights are the 
     point_tracker.py      one call for all of them
     official_checkpoint.py  their public checkpoints, as they are
     residual_encoder.py   the encoder they share
+    in_parts.py           a few rows at a time
     echotracker.py        EchoTracker
     pips.py               PIPs++
     window_correlation.py what these two compare

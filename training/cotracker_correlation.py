@@ -10,6 +10,8 @@ Choices for speed; none changes the result beyond rounding:
 import torch
 from torch import Tensor, nn
 
+from specktrack.training.in_parts import in_parts
+
 LEVELS = 4
 RADIUS = 3
 SIDE = 2 * RADIUS + 1
@@ -72,6 +74,8 @@ def embed(mlp: CorrelationMlp, pyramid: Pyramid, positions: Tensor, support: lis
 
     A support of zeros, of a query yet to come, correlates with nothing anywhere: worked out once for all of them.
     """
+    if torch.compiler.is_exporting():  # a graph has no shapes that depend on values
+        return _embed_known(mlp, pyramid, positions, support)
     known = torch.stack([patches.flatten(1).any(1) for patches in support]).any(0)
     nothing = mlp(positions.new_zeros(PATCH * PATCH)).repeat(LEVELS)
     found = nothing.repeat(*positions.shape[:2], 1)
@@ -83,7 +87,7 @@ def _embed_known(mlp: CorrelationMlp, pyramid: Pyramid, positions: Tensor, suppo
     at_once = max(1, ROWS_AT_ONCE // positions.shape[1])
     levels = []
     for k, level in enumerate(pyramid):
-        parts = zip(torch.split(positions / 2**k, at_once), torch.split(support[k], at_once), strict=True)
+        parts = in_parts(at_once, positions / 2**k, support[k])
         levels.append(torch.cat([mlp(correlate(level, centres, patches)) for centres, patches in parts]))
     return torch.cat(levels, -1)
 

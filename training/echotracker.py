@@ -42,6 +42,15 @@ class EchoFeatures:
     small: Tensor  # (T, 3000) the frame itself
 
 
+@dataclass(frozen=True)
+class Told:
+    """What every refinement of N points is told, beside where they are."""
+
+    differences: Tensor  # (T, 3000) of frames
+    start: Tensor  # (N, 2) cells, where the query is seen
+    first: Tensor  # (N, C) what it looks like there
+
+
 class EchoTracker(nn.Module):
     """Frames 0..255 in, positions in pixels out."""
 
@@ -66,50 +75,58 @@ class EchoTracker(nn.Module):
         small = F.interpolate(images, SMALL, mode="bilinear", align_corners=False).flatten(1)
         return EchoFeatures(overview / LEVELS, coarse.permute(0, 2, 3, 1).contiguous(), build_pyramid(fine), small)
 
-    def forward(self, features: EchoFeatures, points: Tensor, iterations: int = ITERATIONS, query: int = 0) -> Tensor:
+    def forward(
+        self, features: EchoFeatures, points: Tensor, iterations: int = ITERATIONS, query: int | Tensor = 0
+    ) -> Tensor:
         """Positions (iterations + 1, N, T, 2), pixels; the last is the answer, the first the coarse look.
 
         points (N, 2) pixels of frame `query`, which "2024" wants to be 0.
         """
-        differences = frame_differences(features.small)
-        found = [self._place(features, points, differences, query)]
-        if self.variant == "ptecho":
-            held = found[0].clone()
-            held[:, query] = points
-            found = [held]
-        cells = found[0] / FINE
-        start = cells[:, query]
-        first = read_template(features.fine[0], start, torch.full_like(start[:, 0], query, dtype=torch.long))
+        found, told = self.place(features, points, query)
+        answers = [found]
         for _ in range(iterations):
-            cells = cells + self.delta_block_temporal(*self.fine_input(features, cells, first, start, differences))
-            found.append(cells * FINE)
-        return torch.stack(found)
+            answers.append(self.refine(features.fine, answers[-1], told))
+        return torch.stack(answers)
 
-    def _place(self, features: EchoFeatures, points: Tensor, differences: Tensor, query: int) -> Tensor:
-        n_frames = len(features.small)
-        cells = (points / COARSE)[:, None].repeat(1, n_frames, 1)
-        move = self.delta_block_spatial(*self.coarse_input(features, cells, differences, query))
-        return (cells + move) * COARSE
+    def place(self, features: EchoFeatures, points: Tensor, query: int | Tensor = 0) -> tuple[Tensor, Told]:
+        """The coarse look: positions (N, T, 2), pixels, and what every refinement of them is told."""
+        frame = torch.as_tensor(query, dtype=torch.long, device=points.device).reshape(1)
+        differences = frame_differences(features.small)
+        cells = (points / COARSE)[:, None].repeat(1, len(features.small), 1)
+        move = self.delta_block_spatial(*self.coarse_input(features, cells, differences, frame))
+        found = (cells + move) * COARSE
+        if self.variant == "ptecho":
+            is_query = torch.arange(len(features.small), device=points.device) == frame
+            found = torch.where(is_query[:, None], points[:, None], found)
+        start = found.index_select(1, frame)[:, 0] / FINE
+        first = read_template(features.fine[0], start, frame.expand(len(start)))
+        return found, Told(differences, start, first)
+
+    def refine(self, fine: Pyramid, found: Tensor, told: Told) -> Tensor:
+        """Positions (N, T, 2), pixels, after one more refinement."""
+        cells = found / FINE
+        move = self.delta_block_temporal(*self.fine_input(fine, cells, told.first, told.start, told.differences))
+        return (cells + move) * FINE
 
     def coarse_input(
-        self, features: EchoFeatures, cells: Tensor, differences: Tensor, query: int = 0
+        self, features: EchoFeatures, cells: Tensor, differences: Tensor, frame: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the first head is told: of each point, of each frame, of each point."""
-        frames = torch.full_like(cells[:, 0, 0], query, dtype=torch.long)
-        template = read_template(features.coarse, cells[:, query], frames)
+        """What the first head is told: of each point, of each frame, of each point; frame (1,) int64 of the query."""
+        start = cells.index_select(1, frame)[:, 0]
+        template = read_template(features.coarse, start, frame.expand(len(start)))
         seen = torch.einsum("nc,tcp->ntp", template, features.overview.flatten(2)) / CHANNELS**0.5
-        return seen, differences, _motion_and_start(cells, cells[:, query])
-
-    def fine_input(
-        self, features: EchoFeatures, cells: Tensor, first: Tensor, start: Tensor, differences: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the second head is told in one refinement; first (N, C) template, start (N, 2) cells."""
-        seen = self.linear(self.fine_correlation(features, cells, first))
         return seen, differences, _motion_and_start(cells, start)
 
-    def fine_correlation(self, features: EchoFeatures, cells: Tensor, first: Tensor) -> Tensor:
+    def fine_input(
+        self, fine: Pyramid, cells: Tensor, first: Tensor, start: Tensor, differences: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the second head is told in one refinement; first (N, C) template, start (N, 2) cells."""
+        seen = self.linear(self.fine_correlation(fine, cells, first))
+        return seen, differences, _motion_and_start(cells, start)
+
+    def fine_correlation(self, fine: Pyramid, cells: Tensor, first: Tensor) -> Tensor:
         """(N, T, 588)."""
-        return correlate(features.fine, cells, templates_at(features.fine[0], cells, first))
+        return correlate(fine, cells, templates_at(fine[0], cells, first))
 
 
 def frame_differences(small: Tensor) -> Tensor:

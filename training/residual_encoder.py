@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specktrack.training.in_parts import in_parts
+
 FRAMES_AT_ONCE = 2  # the largest arrays stay in the processor's cache
 
 
 def encoded(encoder: nn.Module, scaled: Tensor) -> Tensor:
     """Features of frames (T, C, H, W) scaled to -1..1, a few at a time; each frame is encoded by itself."""
-    return torch.cat([encoder(some) for some in torch.split(scaled, FRAMES_AT_ONCE)])
+    return torch.cat([encoder(some) for (some,) in in_parts(FRAMES_AT_ONCE, scaled)])
 
 
 def scaled(frames: Tensor) -> Tensor:

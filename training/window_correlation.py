@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specktrack.training.in_parts import in_parts
+
 LEVELS = 4
 RADIUS = 3
 SIDE = 2 * RADIUS + 1
@@ -68,9 +70,8 @@ def correlate(pyramid: Pyramid, positions: Tensor, templates: Tensor) -> Tensor:
     frames = torch.arange(t, device=positions.device).expand(n, t).flatten()
     flat, rows = positions.reshape(-1, 2), templates.reshape(-1, k, c)
     parts = []
-    for begin in range(0, len(flat), ROWS_AT_ONCE):
-        some = slice(begin, begin + ROWS_AT_ONCE)
-        levels = [_around(m, flat[some] / 2**z, frames[some], rows[some]) for z, m in enumerate(pyramid)]
+    for places, at, seen in in_parts(ROWS_AT_ONCE, flat, frames, rows):
+        levels = [_around(level, places / 2**z, at, seen) for z, level in enumerate(pyramid)]
         parts.append(torch.stack(levels, 2).flatten(1))
     return torch.cat(parts).reshape(n, t, k * PLACES) / c**0.5
 
