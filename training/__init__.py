@@ -55,6 +55,7 @@ THE PHANTOM (docs/phantom.md): how hearts move
     heart_short_axis.py   short axis
     tissue_block.py       tissue without a heart
     rhythm.py             when beats begin and how each goes
+    ecg_signal.py         the ECG of a rhythm
     placement.py          position under the probe, breathing, an unsteady hand
     dice.py               draws from one generator
     random_heart.py       subjects over clinical ranges
