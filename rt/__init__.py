@@ -10,7 +10,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   feature_matcher.py (matching that engines share), torch_graph.py (an ONNX graph run by torch)
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
   same_phase.py   the frame that looks like the first one: where drift is taken out
-  phase.py        cardiac phase: cycle.py (period and events), pulse.py (motion of the image)
+  phase.py        cardiac phase: ecg.py (R waves), cycle.py (period and events), pulse.py (motion of the image)
   anchor.py       which frame to re-anchor on
   contour.py      resampling, smoothing, segments; strain.py (live strain)
   beat.py         finished beats, settled
