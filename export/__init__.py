@@ -1,8 +1,9 @@
 """A checkpoint becomes a file that rt can open, in reading order.
 
-cli.py      export-trt
-graph.py    SpeckNet to ONNX
-half.py     FP32 ONNX to strongly typed FP16, by a precision plan
-audit.py    what a device would compute wrongly without a word: refused, with the node's name
-parity.py   how far the file is from the network, in pixels
+cli.py          export-trt
+graph.py        SpeckNet to ONNX
+match_graph.py  its matching head, for engines whose features stay on a device
+half.py         FP32 ONNX to strongly typed FP16, by a precision plan
+audit.py        what a device would compute wrongly without a word: refused, with the node's name
+parity.py       how far the file is from the network, in pixels
 """

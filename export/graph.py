@@ -35,7 +35,7 @@ def export_onnx(network: SpeckNet, path: Path, size: tuple[int, int]) -> None:
     image = torch.rand(1, 1, *size)
     height = torch.export.Dim("cells_high", min=8, max=256)
     width = torch.export.Dim("cells_wide", min=8, max=256)
-    with _quiet_exporter():
+    with quiet_exporter():
         program = torch.onnx.export(
             encoder,
             (image,),
@@ -49,13 +49,19 @@ def export_onnx(network: SpeckNet, path: Path, size: tuple[int, int]) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(str(path), external_data=False)
-    _forget_origin(path)
+    save(program, path)
     check_graph(path)
 
 
+def save(program: torch.onnx.ONNXProgram, path: Path) -> Path:
+    """Write what the exporter made, without traces of where it was made."""
+    program.save(str(path), external_data=False)
+    _forget_origin(path)
+    return path
+
+
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's talk of torchvision and of its own deprecations from our users."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

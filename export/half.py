@@ -93,7 +93,7 @@ class _Rewriter:
         self._model = ModelProto()
         self._model.CopyFrom(model)
         self._plan = plan
-        self._constants = _constants_to_initializers(self._model)
+        self._constants = constants_to_initializers(self._model)
         self._types.update({name: t.data_type for name, t in self._constants.items()})
         self._half: set[str] = set()  # values that are half now
         self._made: dict[tuple[str, int], str] = {}  # casts and converted constants
@@ -158,7 +158,7 @@ class _Rewriter:
         return self._made[name, wanted]
 
 
-def _constants_to_initializers(model: ModelProto) -> dict[str, TensorProto]:
+def constants_to_initializers(model: ModelProto) -> dict[str, TensorProto]:
     """All constants by name; `Constant` nodes with a tensor become initialisers."""
     graph = model.graph
     kept = []

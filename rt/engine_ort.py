@@ -1,44 +1,16 @@
 """SpeckNet by ONNX Runtime: the default on a CPU."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from specktrack.rt.correlation import FeatureMaps, evidence, sample_templates
+from specktrack.rt.correlation import FeatureMaps
 from specktrack.rt.errors import EngineError
-from specktrack.rt.fusion import FusionNet
-from specktrack.rt.geometry import FloatArray
+from specktrack.rt.feature_matcher import FeatureMatcher
 from specktrack.rt.manifest import load_manifest, open_fusion
-
-Curve = tuple[tuple[float, float], ...]
-STRAIGHT: Curve = ((0.0, 0.0), (1.0, 1.0))
-
-
-class FeatureMatcher:
-    """Templates and evidence over feature maps on the host: what every SpeckNet engine on a CPU shares."""
-
-    def __init__(
-        self, model: str, input_size: tuple[int, int], gamma: float, fusion: FusionNet, curve: Curve = STRAIGHT
-    ) -> None:
-        self.model = model
-        self.input_size = input_size
-        self.fusion: FusionNet | None = fusion
-        self.confidence_curve = curve
-        self._gamma = gamma
-
-    def templates(self, features: FeatureMaps, points: FloatArray) -> FloatArray:
-        """Unit features (N, C1 + C2 + C3) at points (N, 2)."""
-        return sample_templates(features, points)
-
-    def evidence(
-        self, features: FeatureMaps, templates: Sequence[FloatArray], centre: FloatArray, side: int
-    ) -> FloatArray:
-        """See Engine.evidence."""
-        return evidence(features, np.stack(templates), centre, side, self._gamma)
 
 
 class OrtEngine(FeatureMatcher):

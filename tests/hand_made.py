@@ -3,7 +3,7 @@
 import numpy as np
 
 from specktrack.rt.correlation import STRIDES, FeatureMaps
-from specktrack.rt.engine_ort import FeatureMatcher
+from specktrack.rt.feature_matcher import FeatureMatcher
 from specktrack.rt.fusion import FusionNet, steady_weights
 
 CHANNELS = (16, 32, 64)

@@ -32,7 +32,7 @@ ALLOWED = {
         "specktrack.rt.console",
         "specktrack.rt.config",
         "specktrack.rt.engine",
-        "specktrack.rt.engine_ort",  # the matcher that all networks share
+        "specktrack.rt.feature_matcher",
         "specktrack.rt.manifest",
         "specktrack.rt.measure",
         "specktrack.rt.tracker",

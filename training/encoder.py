@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from specktrack.rt.correlation import FeatureMaps
-from specktrack.rt.engine_ort import FeatureMatcher
+from specktrack.rt.feature_matcher import FeatureMatcher
 from specktrack.rt.fusion import FusionNet
 from specktrack.training.head import GAMMA
 from specktrack.training.specknet import SpeckNet
