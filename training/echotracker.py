@@ -99,7 +99,7 @@ class EchoTracker(nn.Module):
             is_query = torch.arange(len(features.small), device=points.device) == frame
             found = torch.where(is_query[:, None], points[:, None], found)
         start = found.index_select(1, frame)[:, 0] / FINE
-        first = read_template(features.fine[0], start, frame.expand(len(start)))
+        first = read_template(features.fine[0], start, frame.expand(start.shape[0]))
         return found, Told(differences, start, first)
 
     def refine(self, fine: Pyramid, found: Tensor, told: Told) -> Tensor:
@@ -113,7 +113,7 @@ class EchoTracker(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the first head is told: of each point, of each frame, of each point; frame (1,) int64 of the query."""
         start = cells.index_select(1, frame)[:, 0]
-        template = read_template(features.coarse, start, frame.expand(len(start)))
+        template = read_template(features.coarse, start, frame.expand(start.shape[0]))
         seen = torch.einsum("nc,tcp->ntp", template, features.overview.flatten(2)) / CHANNELS**0.5
         return seen, differences, _motion_and_start(cells, start)
 
