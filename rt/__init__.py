@@ -12,10 +12,13 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), cycle.py (period and events), pulse.py (motion of the image)
   anchor.py       which frame to re-anchor on
-  contour.py      resampling, smoothing, segments; strain.py (live strain)
-  beat.py         finished beats, settled
+  contour.py      resampling, smoothing, segments; strain.py (live strain), strain_rate.py
+  beat.py         recent frames, and the beats cut out of them
+  settle.py       finished beats, settled: retrack.py (followed twice), drift.py (the loop closed), beat_measure.py
+                  (strain, times, layers), segment_quality.py (what to believe)
 health.py       states of a stream; latency.py
 offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
+  result_files.py strain.csv and beats.json: walls.py (names of segments), average.py (several beats)
 overlay.py      pictures: overlay_panel.py, drawing.py, video_out.py, frame_index.py (numbers burnt into frames)
 bench.py        rt-bench: bench_scene.py (what is shown), bench_served.py (the daemon under the stopwatch),
                 bench_subjects.py, bench_trackers.py (what is measured), bench_run.py (in turns), bench_report.py

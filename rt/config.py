@@ -90,7 +90,16 @@ class StrainConfig(Section):
     segments: int = Field(default=6, ge=1, le=18)
     min_confidence: float = Field(default=0.3, ge=0, le=1)  # median of a segment below it: segment rejected
     max_loop_mm: float = Field(default=2.0, gt=0)  # median drift of a segment over one beat above it: rejected
+    max_forward_backward_mm: float = Field(default=2.0, gt=0)  # between two ways through the beat: segment rejected
+    max_roughness_mm: float = Field(default=2.0, gt=0)  # of points from their smooth curve: segment rejected
     max_drift_percent: float = Field(default=3.0, gt=0)  # strain points of drift over one beat: beat not accepted
+
+
+class BeatConfig(Section):
+    """Settling of finished beats."""
+
+    retrack: bool = True  # follow each beat once more from its diastasis
+    frames_per_frame: float = Field(default=1.25, gt=0)  # frames of that for each frame of the stream
 
 
 class HealthConfig(Section):
@@ -109,6 +118,7 @@ class SessionConfig(Section):
     phase: PhaseConfig = PhaseConfig()
     anchor: AnchorConfig = AnchorConfig()
     strain: StrainConfig = StrainConfig()
+    beat: BeatConfig = BeatConfig()
 
 
 class DaemonConfig(Section):

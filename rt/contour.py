@@ -107,15 +107,21 @@ class ContourSmoother:
         A point counts by its confidence (N,), a NaN point not at all. A hole is spanned by the curve: ask
         `lost_segments` before believing a segment. All NaN when fewer points are left than the curve has freedom.
         """
+        return np.asarray(self._at_knots @ self._coefficients(points, confidence))
+
+    def roughness(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
+        """How far (N,) each point lies off the smooth curve, in the unit of `points`; NaN where it is lost."""
+        return np.asarray(np.hypot(*(points - self._basis @ self._coefficients(points, confidence)).T))
+
+    def _coefficients(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
+        """Of the curve (K, 2); all NaN when too few points are left."""
         weight = np.where(np.isfinite(points).all(axis=1), np.clip(confidence, 0.0, 1.0), 0.0)
         weight[~np.isfinite(weight)] = 0.0
         if np.count_nonzero(weight) < self._basis.shape[1]:
-            return np.full((len(self._at_knots), 2), np.nan)
+            return np.full((self._basis.shape[1], 2), np.nan)
         weighted = (self._basis * weight[:, None]).T
         normal = weighted @ self._basis + self._penalty * weight.mean()
-        found = weighted @ np.nan_to_num(points.astype(np.float64))
-        curve: NDArray[np.float64] = self._at_knots @ np.linalg.solve(normal, found)
-        return curve
+        return np.linalg.solve(normal, weighted @ np.nan_to_num(points.astype(np.float64)))
 
     def lost_segments(self, points: FloatArray, confidence: FloatArray, min_confidence: float) -> NDArray[np.bool_]:
         """True for each segment (S,) whose points are too few or too unsure to speak for it."""

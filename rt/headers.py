@@ -112,6 +112,13 @@ class TrackHeader(Message):
     notice: str = NOTICE
 
 
+class LayerHeader(Header):
+    """End-systolic strain of one contour among several."""
+
+    name: str
+    gls_percent: float | None
+
+
 class BeatHeader(Message):
     """Part 1 of `beat/<stream>`: one finished beat, drift closed."""
 
@@ -135,6 +142,18 @@ class BeatHeader(Message):
     quality: tuple[float, ...]
     accepted: bool
     why: str | None = None
+    segments_why: tuple[str | None, ...] = ()
+    segments_peak_percent: tuple[float | None, ...] = ()
+    segments_post_systolic_index_percent: tuple[float | None, ...] = ()
+    segments_time_to_peak_ms: tuple[float | None, ...] = ()
+    time_to_peak_ms: float | None = None
+    post_systolic_index_percent: float | None = None
+    dispersion_ms: float | None = None
+    rate_per_s: tuple[float | None, ...] = ()
+    peak_rates_per_s: tuple[float | None, ...] = ()
+    annulus_mm: tuple[float | None, ...] = ()
+    layers: tuple[LayerHeader, ...] = ()
+    retracked: bool = False
     groups: tuple[GroupHeader, ...] = ()
     notice: str = NOTICE
 

@@ -1,7 +1,7 @@
 """A whole clip through the same session as a live stream, forward from the drawn frame and backward to the first."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,7 @@ def track_clip(
             earlier.append(np.asarray(frame.pixels, np.uint8))
         if frame.seq == drawn.frame:
             session.set_points(drawn.points, drawn.kind, segments=drawn.segments, seq=frame.seq)
+    updates[-1:] = [replace(update, beats=update.beats + session.settle_now()) for update in updates[-1:]]
     if len(updates) <= drawn.frame:
         raise InputError(
             f"{clip.source}: ends after {len(updates)} frames; the points are drawn on frame {drawn.frame}"

@@ -24,6 +24,7 @@ from specktrack.rt.geometry import FloatArray, Geometry, ImageScale
 from specktrack.rt.phase import PhaseTracker
 from specktrack.rt.preprocess import preprocess
 from specktrack.rt.same_phase import SamePhase
+from specktrack.rt.settle import BeatSettler
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.tracker import PointTracker
 from specktrack.rt.update import AnchorInfo, BeatEvents, Group, GroupKind, SettledBeat, StrainSample, Update
@@ -52,6 +53,7 @@ class Session:
         self._anchors = AnchorPolicy(config.anchor)
         self._same_phase = SamePhase()
         self._history = BeatHistory(0)
+        self._settler = BeatSettler(config, engine)
         self._meter: StrainMeter | None = None
         self._groups: tuple[Group, ...] = ()
         self._geometry: Geometry | None = None
@@ -133,6 +135,10 @@ class Session:
             raise ControlError("no_points", "there are no points to re-anchor; set some with set_points")
         self._anchor_on(self._window.back(0).seq)
 
+    def settle_now(self) -> tuple[SettledBeat, ...]:
+        """No more frames are to be expected: the finished beats that are not settled yet, settled."""
+        return self._settler.finish()
+
     # -- a frame's journey, step by step ------------------------------------------------------------------------------
 
     def _check_continuity(self, frame: Frame) -> str:
@@ -182,13 +188,16 @@ class Session:
             return
         alike = self._window.back(steps)
         if alike.points is not None:
+            known = self._tracker.pending.copy()
             self._tracker.close_loop(alike.features, alike.points, alike.image)
+            assert self._scale is not None
+            self._history.correct(alike.seq, (self._tracker.pending - known) / self._scale.factors)
 
-    def _published_points(self) -> FloatArray:
-        """(N, 3) in source pixels; a lost point is NaN, NaN, 0."""
+    def _published_points(self, ahead: FloatArray | float = 0.0) -> FloatArray:
+        """(N, 3) in source pixels, moved ahead (N, 2) engine pixels; a lost point is NaN, NaN, 0."""
         assert self._scale is not None
         points = np.empty((len(self._tracker.points), 3), np.float32)
-        points[:, :2] = self._scale.back(self._tracker.points)
+        points[:, :2] = self._scale.back(self._tracker.points + ahead)
         points[:, 2] = self._tracker.confidence
         points[self._tracker.is_lost] = (np.nan, np.nan, 0.0)
         return points
@@ -206,12 +215,13 @@ class Session:
         phased = self._phase.update(frame.time_s, entry.image, length, motion_px_s, r_waves_s)
         beats: tuple[SettledBeat, ...] = ()
         if self._groups:
-            self._history.update(frame.seq, frame.t_acq_ns, points)
+            self._history.update(frame.seq, frame.t_acq_ns, self._published_points(self._tracker.pending))
             seq = self._anchors.update(frame.time_s, frame.seq, phased.phase, motion_px_s)
             if seq is not None:
                 self._anchor_on(seq)
             if phased.completed is not None:
-                beats = self._finish_beat(phased.completed, contour)
+                self._finish_beat(phased.completed, contour)
+            beats = self._settler.advance()
         strain = None
         if self._meter is not None and wall_mm is not None and confidence is not None:
             strain = self._meter.update(wall_mm, confidence, frame.time_s)
@@ -227,15 +237,18 @@ class Session:
             beats=beats,
         )
 
-    def _finish_beat(self, events: BeatEvents, contour: Group | None) -> tuple[SettledBeat, ...]:
-        """Settle the finished beat and put the zero of the live strain at the end-diastole that ended it."""
+    def _finish_beat(self, events: BeatEvents, contour: Group | None) -> None:
+        """Begin to settle the finished beat and put the zero of the live strain at the end-diastole that ended it."""
         assert self._geometry is not None
+        assert self._scale is not None
         at_ed = self._history.nearest(events.next_ed_s)
         if self._meter is not None and contour is not None and at_ed is not None:
             wall = at_ed.points[contour.slice]
             self._meter.set_reference(self._geometry.to_mm(wall[:, :2]), wall[:, 2], events.next_ed_s)
-        beat = self._history.settle(events, self._groups, self._geometry, self._config.strain)
-        return (beat,) if beat is not None else ()
+        beat = self._history.cut(events)
+        if beat is not None:
+            entries = self._window.between(int(beat.seq[0]), int(beat.seq[-1]))
+            self._settler.begin(beat, entries, self._groups, self._geometry, self._scale)
 
     def _anchor_on(self, seq: int) -> None:
         """New appearance templates from a frame of the window where the points were found."""
@@ -283,6 +296,7 @@ class Session:
         if contour is not None:
             self._meter = StrainMeter(self._config.strain, contour.count, contour.segments)
         self._history.reset(first)
+        self._settler.reset()
         self._anchor = AnchorInfo(drawn_on.seq, 0.0, 0)
         self._anchor_time_s = drawn_on.time_s
         drawn_on.points = self._scale.forward(points)
@@ -305,6 +319,7 @@ class Session:
         self._tracker.reset()
         self._anchors.reset()
         self._history.reset(0)
+        self._settler.reset()
         self._window.forget_points()
 
     @contextmanager

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from specktrack.rt.config import StrainConfig
 from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.strain_rate import RATE_SPAN_S
 from specktrack.rt.update import StrainSample
 
 Curve = NDArray[np.float64]
-RATE_SPAN_S = 0.08  # strain rate is the slope over this much of the past: 4-5 frames at 55 per second
-RATE_FRAMES = 16
+RATE_FRAMES = 16  # of the past that a live strain rate may look at
 
 
 @njit(cache=True)
@@ -70,11 +70,6 @@ def global_percent(lengths: Curve, lengths_at_ed: Curve, accepted: NDArray[np.bo
     return float(lagrangian_percent(float(lengths[accepted].sum()), total_at_ed)) if total_at_ed > 0 else math.nan
 
 
-def strain_rate_per_s(time_s: Curve, strain_percent: Curve) -> Curve:
-    """Lagrangian strain rate (T,), 1/s, by central differences of a curve (T,) at its own, uneven times."""
-    return np.gradient(strain_percent / 100.0, time_s)
-
-
 def end_systolic_percent(time_s: Curve, strain_percent: Curve, es_s: float) -> float:
     """Strain in the frame nearest to end-systole."""
     return float(strain_percent[np.abs(time_s - es_s).argmin()])
@@ -100,19 +95,26 @@ def compensate_drift(time_s: Curve, strain_percent: Curve, next_ed_s: float) -> 
     return strain_percent - drift * (time_s - time_s[0]) / (next_ed_s - time_s[0]), drift
 
 
-def mapse_mm(ed_mm: Curve, es_mm: Curve) -> float:
-    """Mitral annular plane systolic excursion: how far the two bases move towards the ED apex, mean, mm.
+def annulus_mm(ed_mm: Curve, es_mm: Curve) -> tuple[float, float]:
+    """Systolic excursion of the two bases of a contour towards the ED apex, mm: first and last point.
 
     ed_mm, es_mm  (N, 2) contour from base over apex to base at end-diastole and end-systole
     Positive towards the apex, which is the point farthest from the middle of the annulus; NaN when a base is lost.
+    Their mean is MAPSE in a left ventricular view; the one at the free wall is TAPSE in a right ventricular view.
     """
     bases = ed_mm[[0, -1]]
     reach = np.hypot(*(ed_mm - bases.mean(axis=0)).T)
     if not np.isfinite(reach).any():
-        return math.nan
+        return math.nan, math.nan
     axis = ed_mm[np.nanargmax(reach)] - bases
     axis /= np.hypot(axis[:, 0], axis[:, 1])[:, None]
-    return float(((es_mm[[0, -1]] - bases) * axis).sum(axis=1).mean())
+    first, last = ((es_mm[[0, -1]] - bases) * axis).sum(axis=1)
+    return float(first), float(last)
+
+
+def mapse_mm(ed_mm: Curve, es_mm: Curve) -> float:
+    """Mitral annular plane systolic excursion: mean of both bases, mm; see `annulus_mm`."""
+    return float(np.mean(annulus_mm(ed_mm, es_mm)))
 
 
 def allowed_rejections(segments: int) -> int:

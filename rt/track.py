@@ -2,17 +2,12 @@
 
 tracks.npz   tracks float32 [N, T, 2] (x, y in clip pixels, NaN when lost), confidence float32 [N, T],
              time_s [T], phase [T] (fraction from ED to ED, NaN while unknown), strain_percent [T], query_frame
-strain.csv   one row a frame: frame, time_s, phase, label, beat, zero_at (ed or query_frame), strain_percent,
-             segment_1_percent, ...; empty where unknown or rejected
-beats.json   the settled beats with their events, GLS and quality
+strain.csv, beats.json   see result_files.py
 overlay.mp4  the clip with contour, points and strain on it
 """
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -29,9 +24,10 @@ from specktrack.rt.headers import NOTICE
 from specktrack.rt.offline import TrackedClip, track_clip
 from specktrack.rt.overlay import Overlay, Scene
 from specktrack.rt.points import PointsFile, read_points
+from specktrack.rt.result_files import About, write_beats, write_strain
 from specktrack.rt.track_config import clip_with_scale, frame_rate, model_config
-from specktrack.rt.update import SettledBeat
 from specktrack.rt.video_out import VideoOut
+from specktrack.rt.walls import check_view
 
 app = console.new_app()
 
@@ -46,6 +42,7 @@ def track(
     engine: Annotated[str, typer.Option(help="auto, tensorrt, torch, onnxruntime or openvino.")] = "auto",
     fps: Annotated[float | None, typer.Option(help="Frame rate, if the file does not know it.")] = None,
     mm_per_px: Annotated[float | None, typer.Option(help="Pixel size, if the file does not know it.")] = None,
+    view: Annotated[str | None, typer.Option(help="a4c, a2c, a3c or rv: names the segments.")] = None,
     reanchor: Annotated[bool, typer.Option(help="Follow the diastasis from beat to beat.")] = True,
     overlay: Annotated[bool, typer.Option(help="Write overlay.mp4.")] = True,
 ) -> None:
@@ -53,12 +50,16 @@ def track(
     opened = clip_with_scale(open_clip(clip), mm_per_px)
     drawn = read_points(points, opened.geometry, opened.frame_count)
     rate_hz = frame_rate(opened, fps)
+    if view is not None:
+        check_view(view)
+    chosen = model_config(model, engine, weights)
     settings = SessionConfig(anchor=AnchorConfig(enabled=reanchor))
-    tracked = _track(opened, drawn, model_config(model, engine, weights), settings, rate_hz)
+    tracked = _track(opened, drawn, chosen, settings, rate_hz)
     _make_folder(out)
     write_tracks(out / "tracks.npz", tracked)
     write_strain(out / "strain.csv", tracked)
-    write_beats(out / "beats.json", tracked)
+    about = About(chosen.name, engine, rate_hz, reanchor, view)
+    write_beats(out / "beats.json", tracked, about)
     if overlay:
         write_overlay(out / "overlay.mp4", opened, tracked, rate_hz)
     _print_summary(opened, tracked, out, overlay)
@@ -99,60 +100,6 @@ def write_tracks(path: Path, tracked: TrackedClip) -> None:
         strain_percent=np.array([s.global_percent if s else nan for s in tracked.strain]),
         query_frame=tracked.query_frame,
     )
-
-
-def write_strain(path: Path, tracked: TrackedClip) -> None:
-    """strain.csv as the module says."""
-    n_segments = max((len(s.segments_percent) for s in tracked.strain if s), default=0)
-    head = ["frame", "time_s", "phase", "label", "beat", "zero_at", "strain_percent"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*head, *(f"segment_{i + 1}_percent" for i in range(n_segments))])
-        table.writerows(_strain_rows(tracked, n_segments))
-
-
-def _strain_rows(tracked: TrackedClip, n_segments: int) -> Iterator[list[Any]]:
-    for k, (update, strain) in enumerate(zip(tracked.updates, tracked.strain, strict=True)):
-        phase = update.phase
-        when = [k, f"{update.t_acq_ns * 1e-9:.4f}"]
-        where = [f"{phase.fraction:.4f}", phase.label, phase.beat] if phase else ["", "", ""]
-        if strain is None:
-            yield [*when, *where, "", *[""] * (1 + n_segments)]
-            continue
-        zero_at = "ed" if tracked.is_strain_from_ed else "query_frame"
-        values = [strain.global_percent, *strain.segments_percent]
-        yield [*when, *where, zero_at, *(f"{v:.3f}" if v is not None and np.isfinite(v) else "" for v in values)]
-
-
-def write_beats(path: Path, tracked: TrackedClip) -> None:
-    """beats.json as the module says; numbers that are not known are null."""
-    content = {"notice": NOTICE, "beats": [_beat(beat) for beat in tracked.beats]}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _beat(beat: SettledBeat) -> dict[str, Any]:
-    events = {
-        "ed": beat.ed_index,
-        "es": beat.es_index,
-        "next_ed": beat.next_ed_index,
-        "diastasis": beat.diastasis_index,
-    }
-    return {
-        "beat": beat.beat,
-        **{f"{name}_frame": None if i is None else int(beat.seq[i]) for name, i in events.items()},
-        **{f"{name}_s": None if i is None else float(beat.t_acq_ns[i]) * 1e-9 for name, i in events.items()},
-        "heart_rate_bpm": beat.heart_rate_bpm,
-        "gls_percent": beat.gls_percent,
-        "peak_percent": beat.peak_percent,
-        "segments_percent": list(beat.segments_percent),
-        "strain_percent": [float(v) if np.isfinite(v) else None for v in beat.strain_percent],
-        "first_frame": int(beat.seq[0]),
-        "drift_percent": beat.drift_percent,
-        "mapse_mm": beat.mapse_mm,
-        "quality": list(beat.quality),
-        "accepted": beat.accepted,
-        "why": beat.why,
-    }
 
 
 def write_overlay(path: Path, clip: Clip, tracked: TrackedClip, rate_hz: float) -> None:

@@ -77,6 +77,11 @@ class PointTracker:
         self._recent = []
         self._is_relocalising = True
 
+    @property
+    def pending(self) -> FloatArray:
+        """Drift (N, 2) that was found and is not yet taken out of `points`."""
+        return self._pending
+
     def re_anchor(self, features: Features, points: FloatArray, image: NDArray[np.uint8]) -> None:
         """Take the appearance templates from a frame of the window where the points (N, 2) were found."""
         self._appearance = self._measurer.sighting(features, image, points, self.around)

@@ -74,7 +74,39 @@ class StrainSample:
 
 
 @dataclass(frozen=True)
-class SettledBeat:
+class LayerStrain:
+    """End-systolic strain of one contour among several: a layer of the wall."""
+
+    name: str  # of the group
+    gls_percent: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeatMeasures:
+    """What is measured of the contour of one finished beat of T frames; None and NaN where nothing is known."""
+
+    gls_percent: float | None = None  # at end-systole
+    peak_percent: float | None = None  # most negative of the whole beat
+    segments_percent: tuple[float | None, ...] = ()  # (S,) at end-systole; None: rejected, as in all of segments_*
+    strain_percent: FloatArray  # (T,)
+    drift_percent: float | None = None  # that was taken out
+    mapse_mm: float | None = None  # mean of annulus_mm
+    quality: tuple[float, ...] = ()  # (S,) 0..1
+    why: str | None = None  # the beat is not accepted
+    segments_why: tuple[str | None, ...] = ()  # (S,) why a segment is rejected
+    segments_peak_percent: tuple[float | None, ...] = ()
+    segments_post_systolic_index_percent: tuple[float | None, ...] = ()
+    segments_time_to_peak_ms: tuple[float | None, ...] = ()  # since end-diastole
+    time_to_peak_ms: float | None = None
+    post_systolic_index_percent: float | None = None
+    dispersion_ms: float | None = None  # SD of the segments' times to peak
+    rate_per_s: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))  # (T,) Lagrangian strain rate
+    peak_rates_per_s: tuple[float | None, ...] = (None, None, None)  # systolic (SRs), early (SRe), atrial (SRa)
+    annulus_mm: tuple[float | None, float | None] = (None, None)  # excursion of the first and of the last base
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledBeat(BeatMeasures):
     """One finished beat after its drift was closed (protocol.md, `beat/<stream>`)."""
 
     beat: int
@@ -86,15 +118,9 @@ class SettledBeat:
     next_ed_index: int
     diastasis_index: int | None
     heart_rate_bpm: float
-    gls_percent: float | None  # at end-systole; None without a contour
-    peak_percent: float | None
-    segments_percent: tuple[float | None, ...]
-    strain_percent: FloatArray  # (T,); NaN where unknown
-    drift_percent: float | None
-    mapse_mm: float | None
-    quality: tuple[float, ...]  # per segment, 0..1
     accepted: bool
-    why: str | None = None
+    layers: tuple[LayerStrain, ...] = ()  # of every contour, when there are several
+    is_retracked: bool = False  # followed a second time from its diastasis
 
 
 @dataclass(frozen=True)

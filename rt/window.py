@@ -53,6 +53,11 @@ class RollingWindow:
                 return None
         return None
 
+    def between(self, first: int, last: int) -> list[WindowEntry] | None:
+        """The frames from seq `first` to `last`, oldest first; None when either is not in the window any more."""
+        start, end = self.steps_to(first), self.steps_to(last)
+        return None if start is None or end is None else [self.back(k) for k in range(start, end - 1, -1)]
+
     def forget_points(self) -> None:
         """The points changed: positions of earlier frames no longer belong to them."""
         for steps in range(len(self)):
