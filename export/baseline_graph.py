@@ -81,16 +81,16 @@ class _Joined:
         graph = helper.make_graph(
             nodes,
             "tracker",
-            [self._entry(name, value) for name, value in self._stages.inputs.items()],
-            [self._entry(name, value) for name, value in outputs.items()],
+            [_entry(name, value, name in self._stages.per_point) for name, value in self._stages.inputs.items()],
+            [_entry(name, value, is_per_point=True) for name, value in outputs.items()],
             [weight for name, weight in self._weights.items() if name in read],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
-    def _entry(self, name: str, value: Tensor) -> ValueInfoProto:
-        is_per_point = name in self._stages.per_point
-        shape = [POINTS if is_per_point and k == 0 else size for k, size in enumerate(value.shape)]
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+def _entry(name: str, value: Tensor, is_per_point: bool) -> ValueInfoProto:
+    shape = [POINTS if is_per_point and k == 0 else size for k, size in enumerate(value.shape)]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _renamed(tensor: TensorProto, name: str) -> TensorProto:
@@ -113,7 +113,7 @@ def _copy(node: NodeProto, names: Mapping[str, str], prefix: str) -> NodeProto:
 
 
 def _module_of(node: NodeProto) -> str:
-    scopes = next((ast.literal_eval(p.value) for p in node.metadata_props if p.key == SCOPES), [])
+    scopes: list[str] = next((ast.literal_eval(p.value) for p in node.metadata_props if p.key == SCOPES), [])
     return scopes[-2] if len(scopes) > 1 else ""
 
 

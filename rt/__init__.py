@@ -7,10 +7,12 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   preprocess.py   the image an engine sees
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py (SpeckNet), engine_block.py; manifest.py (the model's card)
-                  feature_matcher.py (matching that engines share), torch_graph.py (an ONNX graph run by torch)
+                  feature_matcher.py (matching that engines share)
+                  torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), cycle.py (period and events), pulse.py (motion of the image)
+  windowed.py     models that see a window of frames at once: late_session.py (frames wait until it is full)
   anchor.py       which frame to re-anchor on
   contour.py      resampling, smoothing, segments; strain.py (live strain), strain_rate.py
   beat.py         recent frames, and the beats cut out of them

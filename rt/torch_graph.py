@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from specktrack.rt.errors import EngineError
+from specktrack.rt.torch_operators import WINDOW_NUMBERS, WINDOW_OPERATORS
 
 DTYPES = {
     TensorProto.FLOAT: torch.float32,
@@ -138,7 +139,7 @@ def _gather(x: Tensor, index: Tensor, axis: int = 0) -> Tensor:
     axis %= x.dim()
     index = torch.where(index < 0, index + x.shape[axis], index)
     found = x.index_select(axis, index.reshape(-1))
-    return found.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return found.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 def _reshape(x: Tensor, shape: Tensor, allowzero: int = 0) -> Tensor:
@@ -165,8 +166,10 @@ def _length(x: Tensor, axes: Tensor, keepdims: int = 1, noop_with_empty_axes: in
     return torch.linalg.vector_norm(x, dim=_numbers(axes), keepdim=bool(keepdims))
 
 
-def _split(x: Tensor, sizes: Tensor, n_outputs: int, axis: int = 0) -> Sequence[Tensor]:
-    return x.split(_numbers(sizes), axis)
+def _split(
+    x: Tensor, sizes: Tensor | None = None, *, n_outputs: int, num_outputs: int = 0, axis: int = 0
+) -> Sequence[Tensor]:
+    return torch.chunk(x, n_outputs, axis) if sizes is None else torch.split(x, _numbers(sizes), axis)
 
 
 def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None) -> Tensor:
@@ -174,7 +177,8 @@ def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, 
     where, by = _numbers(axes) or list(range(len(first))), _numbers(steps) or [1] * len(first)
     for axis, low, high, step in zip(where, first, last, by, strict=True):
         cut = [slice(None)] * x.dim()
-        cut[axis] = slice(low, high, step)
+        size = x.shape[axis]  # "to the end" is a very large number
+        cut[axis] = slice(max(low, -size), min(high, size), step)
         x = x[tuple(cut)]
     return x
 
@@ -202,7 +206,9 @@ def _transpose(x: Tensor, perm: Sequence[int]) -> Tensor:
 
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, _numbers(shape)))
+    wanted = _numbers(shape)
+    before = (1,) * (len(wanted) - x.dim()) + tuple(x.shape)
+    return x.expand([old if new == 1 else new for old, new in zip(before[-len(wanted) :], wanted, strict=True)])
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -219,7 +225,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Identity": lambda x: x,
     "Log": torch.log,
     "MatMul": lambda a, b: _in_fp32(torch.matmul, a, b),
-    "Max": torch.maximum,
     "Min": torch.minimum,
     "Mul": torch.mul,
     "Pow": torch.pow,
@@ -236,6 +241,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Sub": torch.sub,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    **WINDOW_OPERATORS,
 }
 # By operator: the inputs that are shapes, axes or sizes.
 NUMBERS = {
@@ -247,4 +253,5 @@ NUMBERS = {
     "Split": (1,),
     "Squeeze": (1,),
     "Unsqueeze": (1,),
+    **WINDOW_NUMBERS,
 }
