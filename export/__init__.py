@@ -5,5 +5,6 @@ graph.py        SpeckNet to ONNX
 match_graph.py  its matching head, for engines whose features stay on a device
 half.py         FP32 ONNX to strongly typed FP16, by a precision plan
 audit.py        what a device would compute wrongly without a word: refused, with the node's name
-parity.py       how far the file is from the network, in pixels
+model_files.py  all files of a model; confidence.py (calibration)
+verification.py how far they are from the network (rt/parity.py)
 """

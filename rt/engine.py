@@ -15,7 +15,7 @@ from specktrack.rt.config import ModelConfig
 from specktrack.rt.errors import EngineError
 from specktrack.rt.fusion import FusionNet
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.manifest import find_model
+from specktrack.rt.manifest import find_model, load_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class Engine(Protocol):
 
     name: str  # of the engine: onnxruntime, block, ...
     model: str  # of the model: specknet-s, block, ...
+    precision: str  # of the network: fp32, fp16 or bf16
     input_size: tuple[int, int]  # height, width of the image `encode` takes
     fusion: FusionNet | None  # weighs flow and evidence; None: the plain classical matcher without flow
     confidence_curve: tuple[tuple[float, float], ...]  # knots from raw to calibrated confidence, ascending
@@ -73,22 +74,51 @@ def _load_onnxruntime(config: ModelConfig) -> Engine:
     return OrtEngine(find_model(config.name), config.threads)
 
 
-LOADERS: dict[str, EngineLoader] = {"onnxruntime": _load_onnxruntime, "block": _load_block}
-EXTRAS = {"onnxruntime": "", "tensorrt": "[trt]", "torch": "[train]", "openvino": "[openvino]"}
+def _load_openvino(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_openvino import open_openvino
+
+    return open_openvino(find_model(config.name), config.threads)
+
+
+def _load_torch(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_torch import TorchEngine
+
+    return TorchEngine(find_model(config.name), config.threads)
+
+
+LOADERS: dict[str, EngineLoader] = {
+    "onnxruntime": _load_onnxruntime,
+    "openvino": _load_openvino,
+    "torch": _load_torch,
+    "block": _load_block,
+}
+EXTRAS = {"onnxruntime": "", "tensorrt": "[trt]", "torch": "[export]", "openvino": "[openvino]"}
 
 
 def open_engine(config: ModelConfig) -> Engine:
-    """The engine for the configured model; `auto` takes the first that can run it. Raises EngineError."""
-    kind = config.engine
-    if config.name == "block" or kind == "block":
-        kind = "block"
-    elif kind == "auto":
-        kind = "onnxruntime"
-    if kind not in LOADERS:
-        raise EngineError(f"engine {kind}: not in this version; available are auto, {', '.join(LOADERS)}")
+    """The engine for the configured model, checked; `auto` takes the best that runs it here. Raises EngineError."""
+    if config.name == "block" or config.engine == "block":
+        return _load_block(config)
+    if config.engine == "auto":
+        from specktrack.rt.engine_choice import open_best
+
+        return open_best(config)
+    engine = open_checked(config.engine, config)
+    logger.info("engine %s runs %s in %s, as asked for", engine.name, engine.model, engine.precision)
+    return engine
+
+
+def open_checked(kind: str, config: ModelConfig) -> Engine:
+    """An engine of this kind that has shown to find what the network finds (self_check.py). Raises EngineError."""
+    from specktrack.rt.self_check import check
+
     try:
         engine = LOADERS[kind](config)
     except ImportError as error:
         raise EngineError(f"engine {kind}: {error}; install it with pip install specktrack{EXTRAS[kind]}") from error
-    logger.info("engine %s runs %s (asked for %s)", engine.name, engine.model, config.engine)
+    try:
+        check(engine, load_manifest(find_model(config.name)))
+    except BaseException:
+        engine.close()
+        raise
     return engine

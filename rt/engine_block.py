@@ -26,6 +26,7 @@ class BlockEngine:
 
     name = "block"
     model = "block"
+    precision = "fp32"
     input_size = (256, 256)
     fusion: FusionNet | None = None
     confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (CHANCE, 0.0), (1.0, 1.0))

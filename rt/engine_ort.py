@@ -23,6 +23,7 @@ class OrtEngine(FeatureMatcher):
         manifest = load_manifest(model)
         fusion = open_fusion(model, manifest)
         super().__init__(manifest.model, manifest.input_size, manifest.gamma, fusion, manifest.confidence_curve)
+        self.precision = manifest.precision
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or max(len(os.sched_getaffinity(0)) - 1, 1)
         options.inter_op_num_threads = 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specktrack.rt.correlation import FeatureMaps, evidence, sample_templates
 from specktrack.rt.fusion import FusionNet
@@ -16,6 +17,8 @@ STRAIGHT: Curve = ((0.0, 0.0), (1.0, 1.0))
 
 class FeatureMatcher:
     """Templates and evidence over feature maps on the host: engines that encode on a CPU."""
+
+    precision = "fp32"  # of the encoder
 
     def __init__(
         self, model: str, input_size: tuple[int, int], gamma: float, fusion: FusionNet, curve: Curve = STRAIGHT
@@ -43,6 +46,8 @@ class DeviceMatcher(ABC):
     The graphs know no lost (NaN) points and one square, `match_side`. A lost point is sent as the origin and its answer
     is emptied; a larger square is made of four that overlap, a smaller one is cut out.
     """
+
+    precision = "fp32"  # of the encoder
 
     def __init__(
         self, model: str, input_size: tuple[int, int], fusion: FusionNet, curve: Curve, match_side: int
@@ -83,7 +88,7 @@ class DeviceMatcher(ABC):
         out[:, ~known] = 0.0
         return out
 
-    def _sent(self, points: FloatArray, known: FloatArray) -> FloatArray:
+    def _sent(self, points: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
         """Points (N, 2) near the image, without NaN; borders repeat, so one far beyond reads what the border holds."""
         reach = 2.0 * max(self.input_size)
         return np.clip(np.where(known[:, None], points, 0.0), -reach, 2 * reach).astype(np.float32)

@@ -15,11 +15,14 @@ from specktrack.rt.settings import Section
 
 
 class Parity(Section):
-    """Agreement with the network the file was exported from."""
+    """Agreement with the network the file was exported from; pixels of the model's image."""
 
     against: str
     max_feature_error: float
-    max_px: float
+    max_px: float  # of any point of any frame by itself
+    p99_px: float | None = None  # followed through whole clips
+    strain_points: float | None = None  # largest difference of a contour's strain, percent points
+    frames: int | None = None
 
 
 class FileRef(Section):
@@ -27,6 +30,24 @@ class FileRef(Section):
 
     file: str
     sha256: str
+
+
+class SelfCheck(Section):
+    """Where the network finds points in the pictures of rt/self_check.py: every engine is asked at its start."""
+
+    found: tuple[tuple[float, float], ...]  # x, y in pixels of the model's image
+
+
+class Plan(Section):
+    """What a TensorRT plan was built from and for; it fits nothing else."""
+
+    onnx_sha256: str
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    driver: str
+    points: tuple[int, int, int]  # least, best, most
+    flags: tuple[str, ...] = ()
 
 
 class Training(Section):
@@ -55,6 +76,12 @@ class Manifest(Section):
     similarity: Literal["half_shifted_cosine"] = "half_shifted_cosine"  # (1 + c) / 2
     gamma: float = Field(gt=0)
     fusion: FileRef  # weights of rt/fusion.py, .npz beside the model
+    half: FileRef | None = None  # the same network, strongly typed FP16
+    sample: FileRef | None = None  # matching for engines whose features stay on a device: export/match_graph.py
+    match: FileRef | None = None
+    match_side: int = 21  # of the square that `match` reads
+    self_check: SelfCheck | None = None
+    plan: Plan | None = None  # only of TensorRT plans
     confidence_curve: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))  # raw -> calibrated confidence
     versions: dict[str, str]
     parity: Parity | None = None
@@ -98,14 +125,24 @@ def load_manifest(model: Path) -> Manifest:
 
 def open_fusion(model: Path, manifest: Manifest) -> FusionNet:
     """The fusion weights of a model file; raises EngineError when they are missing or not the card's."""
-    path = model.with_name(manifest.fusion.file)
+    return load_fusion(companion(model, manifest.fusion, "fusion weights"))
+
+
+def companion(model: Path, reference: FileRef | None, what: str) -> Path:
+    """A file that belongs to a model, checked; raises EngineError when it is missing or not the card's."""
+    if reference is None:
+        raise EngineError(f"{model}: exported without its {what}; export the model again with export-trt")
+    path = model.with_name(reference.file)
     if not path.is_file():
-        raise EngineError(
-            f"{model}: its fusion weights {path.name} are missing; export the model again or copy all files"
-        )
-    if file_sha256(path) != manifest.fusion.sha256:
+        raise EngineError(f"{model}: its {what} {path.name} are missing; export the model again or copy all files")
+    if file_sha256(path) != reference.sha256:
         raise EngineError(f"{path}: differs from its manifest; copy all files or export the model again")
-    return load_fusion(path)
+    return path
+
+
+def reference_to(path: Path) -> FileRef:
+    """How a card names a file beside it."""
+    return FileRef(file=path.name, sha256=file_sha256(path))
 
 
 def save_manifest(manifest: Manifest, model: Path) -> None:
@@ -121,7 +158,7 @@ def shipped_folder() -> Path:
 
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(path.stem for path in shipped_folder().glob("*.onnx"))
+    return sorted(path.stem for path in shipped_folder().glob("*.onnx") if "." not in path.stem)
 
 
 def find_model(name: str) -> Path:

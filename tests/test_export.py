@@ -1,4 +1,4 @@
-"""A checkpoint becomes a model file that the runtime opens, equal to the network, with no trace of this machine."""
+"""A checkpoint becomes model files that the runtime opens, equal to the network, with no trace of this machine."""
 
 from pathlib import Path
 
@@ -6,25 +6,33 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto
 from random_fusion import random_weights
-from streams import shifted, speckle
+from streams import arch, shifted, speckle
 from tiny_beats import write_sheets
 from typer.testing import CliRunner
 
-from specktrack.export.cli import MAX_PARITY_PX, app
+from specktrack.export.audit import half_nodes
+from specktrack.export.cli import app
 from specktrack.export.graph import check_graph
-from specktrack.export.parity import compare
+from specktrack.export.half import element_types
 from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.errors import InputError
 from specktrack.rt.fusion import steady_weights
-from specktrack.rt.manifest import find_model, load_manifest
+from specktrack.rt.manifest import companion, find_model, load_manifest, open_fusion
+from specktrack.rt.parity import VerifyClip, compare, follow, refuse_far
 from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from specktrack.training.encoder import TorchEncoder
 from specktrack.training.specknet import build
 
 
-def exported_from(checkpoint: str, out: Path, *options: str) -> tuple[Path, str]:
-    """The model file and what the command said."""
-    result = CliRunner().invoke(app, [checkpoint, "--out", str(out), "--onnx-only", *options])
+def run(*arguments: str | Path) -> "CliRunner.Result":
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def exported_from(checkpoint: Path, out: Path, *options: str) -> tuple[Path, str]:
+    """The FP32 model file and what the command said; few frames, since what is compared here is small."""
+    result = run(checkpoint, "--out", out, "--onnx-only", "--frames", "4", *options)
     assert result.exit_code == 0, result.output
     return out / "specknet-s.onnx", result.output
 
@@ -44,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported_and_said(folder: Path) -> tuple[Path, str]:
-    return exported_from(str(folder / "tracker.pt"), folder / "tracker")
+    return exported_from(folder / "tracker.pt", folder / "tracker")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,35 @@ def test_the_exported_file_is_opset_18_and_equal_to_the_network(exported: Path) 
     assert (card.training.data, card.training.seed, card.training.steps) == ("clips", 7, 11)
     assert card.parity is not None
     assert card.parity.max_px < 0.002
+    assert card.parity.frames == 4
+
+
+def test_the_half_precision_file_is_half_in_its_layers_and_fp32_in_its_features(exported: Path) -> None:
+    card = load_manifest(exported)
+    path = companion(exported, card.half, "FP16 network")
+    assert load_manifest(path).precision == "fp16"
+    model = onnx.load(str(path))
+    types = element_types(model)
+    half = set(half_nodes(model))
+    assert {node.name for node in model.graph.node if node.op_type == "Conv"} <= half
+    for node in model.graph.node:
+        if node.op_type in ("Pow", "ReduceSum", "Sqrt", "Reciprocal", "Mul"):
+            assert types[node.output[0]] != TensorProto.FLOAT16, node.name
+
+
+def test_matching_graphs_belong_to_the_model(exported: Path) -> None:
+    card = load_manifest(exported)
+    for reference in (card.sample, card.match):
+        model = onnx.load(str(companion(exported, reference, "matching graph")))
+        assert not half_nodes(model)
+    card_of_half = load_manifest(companion(exported, card.half, "FP16 network"))
+    assert (card_of_half.sample, card_of_half.match, card_of_half.half) == (card.sample, card.match, None)
+
+
+def test_the_command_ends_with_a_table_of_both_precisions(exported_and_said: tuple[Path, str]) -> None:
+    said = exported_and_said[1]
+    for word in ("phantom", "fp32", "fp16", "strain"):
+        assert word in said
 
 
 def test_the_fusion_of_the_checkpoint_lies_beside_the_model(exported: Path) -> None:
@@ -70,51 +107,48 @@ def test_the_fusion_of_the_checkpoint_lies_beside_the_model(exported: Path) -> N
     assert OrtEngine(exported, threads=1).fusion is not None
 
 
-def test_a_checkpoint_without_a_trained_fusion_is_exported_with_fixed_gains_and_says_so(
-    folder: Path, exported_and_said: tuple[Path, str]
-) -> None:
-    model, said = exported_from(str(folder / "network.pt"), folder / "network")
-    assert "fixed gains are used; train it with train-fusion" in said
-    with np.load(model.with_name(load_manifest(model).fusion.file)) as stored:
-        for key, value in steady_weights().items():
-            np.testing.assert_array_equal(stored[key], value)
-    assert "fixed gains" not in exported_and_said[1]
-
-
 def test_a_fusion_of_another_version_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     """It was trained on other measurements than this version takes."""
     tracker = load_checkpoint(folder / "tracker.pt")
     tracker.state["fusion"]["a"] = tracker.state["fusion"]["a"][:-1]
     save_checkpoint(tmp_path / "older.pt", tracker)
-    result = CliRunner().invoke(app, [str(tmp_path / "older.pt"), "--out", str(tmp_path / "out"), "--onnx-only"])
+    result = run(tmp_path / "older.pt", "--out", tmp_path / "out", "--onnx-only")
     assert isinstance(result.exception, InputError)
     assert str(result.exception).endswith("is of another version; train it again with train-fusion")
 
 
-def test_parity_tells_a_file_from_another_network(exported: Path) -> None:
+def test_a_file_of_another_network_is_refused_with_its_figures(exported: Path) -> None:
     torch.manual_seed(1)
     card = load_manifest(exported)
-    images = np.stack([shifted(speckle(), k, 0) for k in range(3)])
-    table = compare(build("specknet-s").eval(), exported, card, images)
-    assert table.n_frames == 3
-    assert table.max_feature_error > 0.1
-    assert table.max_px > MAX_PARITY_PX
+    other = TorchEncoder(build("specknet-s").eval(), "other", open_fusion(exported, card), card.input_size)
+    clip = VerifyClip("speckle", np.stack([shifted(speckle(), k, 0) for k in range(3)]), arch())
+    row = compare(clip, follow(other, clip), OrtEngine(exported, threads=1), "ONNX Runtime")
+    assert row.n_frames == 3
+    with pytest.raises(InputError, match=r"ONNX Runtime fp32 on speckle: .* px in a frame.*; not usable"):
+        refuse_far([row])
 
 
-def test_confidence_is_calibrated_on_clips_with_truth(folder: Path) -> None:
+def test_confidence_is_calibrated_on_clips_with_truth_and_fixed_gains_are_said(folder: Path) -> None:
+    """A checkpoint without a trained fusion; its clips are also what it is compared on."""
     clips = write_sheets(folder / "clips", {"a4c": 1})
     options = ("--calibrate-on", str(clips), "--verify", str(clips / "a4c-000000.npz"))
-    model, said = exported_from(str(folder / "network.pt"), folder / "calibrated", *options)
+    model, said = exported_from(folder / "network.pt", folder / "calibrated", *options)
     curve = load_manifest(model).confidence_curve
     assert curve[0] == (0.0, 0.0)
     assert curve[-1] not in {(1.0, 1.0), (0.0, 0.0)}
     assert OrtEngine(model, threads=1).confidence_curve == curve
     assert "a4c-000000.npz" in said
+    assert "fixed gains are used; train it with train-fusion" in said
+    with np.load(model.with_name(load_manifest(model).fusion.file)) as stored:
+        for key, value in steady_weights().items():
+            np.testing.assert_array_equal(stored[key], value)
 
 
 @pytest.mark.parametrize("which", ["exported", "shipped"])
-def test_a_model_file_names_no_folder_of_the_machine_that_made_it(which: str, exported: Path) -> None:
-    content = (exported if which == "exported" else find_model("specknet-s")).read_bytes()
+@pytest.mark.parametrize("kind", ["", ".fp16", ".sample", ".match"])
+def test_a_model_file_names_no_folder_of_the_machine_that_made_it(which: str, kind: str, exported: Path) -> None:
+    model = exported if which == "exported" else find_model("specknet-s")
+    content = model.with_suffix(f"{kind}.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path(__file__).parents[1]).encode() not in content
 
@@ -131,13 +165,12 @@ def test_a_graph_of_another_opset_is_refused(exported: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["specknet-s"], "add --onnx-only"),
-        (["specknet-s", "--onnx-only", "--precision", "fp16"], "use --precision fp32"),
         (["specknet-s", "--onnx-only", "--size", "100"], "must be a multiple of 8, for example 96"),
         (["specknet-xl", "--onnx-only"], "shipped are: specknet-s"),
+        (["specknet-s", "--onnx-only", "--verify", "nowhere.mp4"], r"nowhere.mp4: no such file"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(options: list[str], complaint: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [*options, "--out", str(tmp_path)])
+    result = run(*options, "--out", tmp_path)
     assert isinstance(result.exception, InputError)
     assert complaint in str(result.exception)

@@ -39,14 +39,14 @@ def test_specknet_s_is_shipped_small_and_says_what_it_is() -> None:
 def copied(tmp_path: Path) -> Path:
     """The shipped model with its card and fusion weights in a folder of its own."""
     shipped = find_model("specknet-s")
-    for path in (shipped, manifest_path(shipped), shipped.with_name(load_manifest(shipped).fusion.file)):
+    for path in shipped.parent.glob(f"{shipped.stem}.*"):
         shutil.copy(path, tmp_path)
     return tmp_path / shipped.name
 
 
 def test_a_model_that_was_copied_with_all_its_files_opens(copied: Path) -> None:
     engine = open_engine(ModelConfig(name=str(copied), threads=1))
-    assert (engine.name, engine.model) == ("onnxruntime", "specknet-s")
+    assert engine.model == "specknet-s"
     assert engine.fusion is not None
 
 
@@ -108,11 +108,11 @@ def test_an_unknown_model_name_lists_the_known_ones() -> None:
         open_engine(ModelConfig(name="specknet-xl"))
 
 
-def test_an_engine_of_a_later_version_is_named_as_such() -> None:
-    with pytest.raises(EngineError, match="engine tensorrt: not in this version"):
+def test_an_engine_that_is_not_installed_names_what_is_missing() -> None:
+    with pytest.raises(EngineError, match="engine tensorrt: "):
         open_engine(ModelConfig(engine="tensorrt"))
 
 
-def test_auto_opens_onnxruntime_for_a_shipped_network_and_block_for_block() -> None:
-    assert open_engine(ModelConfig()).name == "onnxruntime"
+def test_auto_opens_an_engine_for_a_shipped_network_and_block_for_block() -> None:
+    assert open_engine(ModelConfig()).name != "block"
     assert open_engine(ModelConfig(name="block")).name == "block"

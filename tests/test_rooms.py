@@ -53,7 +53,9 @@ ALLOWED = {
     "configs": (),
 }
 PLUG_INS = {"bench_trackers.py": "specktrack.training.point_tracker."}  # imported when asked for, inside a function
-HEAVY = ("torch", "onnx", "tensorrt", "lightning_fabric", "openvino")
+HEAVY = ("torch", "onnx", "tensorrt", "cuda", "lightning_fabric", "openvino")
+# Engines of the runtime that may name their library; they are imported only when asked for.
+PLUG_INS = ("engine_openvino", "engine_torch", "torch_graph", "engine_trt", "trt_runner", "trt_device", "trt_log")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -97,8 +99,19 @@ def test_a_plug_in_is_imported_only_when_asked_for(name: str) -> None:
 
 def test_the_runtime_never_names_a_training_library() -> None:
     for path in (ROOT / "rt").glob("*.py"):
+        if path.stem in PLUG_INS:
+            continue
         heavy = {name for name in imports_of(path) if name.split(".")[0] in HEAVY}
         assert not heavy, f"{path.name} imports {heavy}"
+
+
+def test_engines_with_a_heavy_library_are_imported_only_when_asked_for() -> None:
+    """At the top of a file only another of them may import one."""
+    for path in (ROOT / "rt").glob("*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        modules = {node.module for node in body if isinstance(node, ast.ImportFrom) and node.module}
+        named = {name.rpartition(".")[2] for name in modules if name.startswith("specktrack.rt.")}
+        assert path.stem in PLUG_INS or not named.intersection(PLUG_INS), path.name
 
 
 def test_every_room_is_in_the_package_list() -> None:

@@ -1,0 +1,102 @@
+"""What `auto` takes, and says why.
+
+On an NVIDIA GPU the first of TensorRT (where a plan for it exists) and torch that opens and finds what the network
+finds. On a CPU, ONNX Runtime, or OpenVINO where it is installed and encodes clearly faster: which of them is faster
+differs from CPU to CPU, so it is measured once and remembered.
+"""
+
+import logging
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from specktrack.rt.cache import processor, recall, remember
+from specktrack.rt.config import ModelConfig
+from specktrack.rt.engine import Engine, open_checked
+from specktrack.rt.errors import EngineError
+from specktrack.rt.manifest import file_sha256, find_model
+
+log = logging.getLogger(__name__)
+
+GPU_DRIVER = Path("/dev/nvidiactl")  # asking costs nothing; importing torch to ask costs seconds
+ROUNDS = 9
+CLEARLY = 0.9  # of ONNX Runtime's time, or less, to be taken instead
+
+
+def open_best(config: ModelConfig) -> Engine:
+    """The best engine for the configured model here; raises EngineError when none can run it."""
+    passed_over = []
+    for kind in ("tensorrt", "torch"):
+        reason = gpu_lack(kind, config)
+        engine = None if reason else _opened(kind, config)
+        if engine is not None:
+            return _said(engine, "an NVIDIA GPU is at hand")
+        passed_over.append(f"{kind}: {reason or 'refused, see above'}")
+    if config.name.endswith((".plan", ".engine")):
+        raise EngineError(
+            f"{config.name}: a TensorRT plan runs on TensorRT only ({passed_over[0]}); name an ONNX model"
+        )
+    engine, why = _best_of_cpu(config)
+    return _said(engine, "; ".join([*passed_over, why]))
+
+
+def gpu_lack(kind: str, config: ModelConfig) -> str | None:
+    """What is missing for an engine of a GPU, or None."""
+    if not GPU_DRIVER.exists():
+        return "no NVIDIA GPU"
+    if find_spec(kind) is None:
+        return f"{kind} is not installed"
+    return None
+
+
+def _best_of_cpu(config: ModelConfig) -> tuple[Engine, str]:
+    default = open_checked("onnxruntime", config)
+    if find_spec("openvino") is None:
+        return default, "openvino: not installed"
+    other = _opened("openvino", config)
+    if other is None:
+        return default, "openvino: refused, see above"
+    share = _share_of_time(other, default, config)
+    chosen, dropped = (other, default) if share <= CLEARLY else (default, other)
+    dropped.close()
+    return chosen, f"openvino encodes in {share:.2f} of the time of onnxruntime"
+
+
+def _share_of_time(other: Engine, default: Engine, config: ModelConfig) -> float:
+    """Time of one engine's encoding over another's; remembered for this machine, model and setting."""
+    versions = {name: version(name) for name in ("openvino", "onnxruntime")}
+    settings = {"threads": str(config.threads), "precision": other.precision}
+    key = {"model": file_sha256(find_model(config.name)), "cpu": processor(), **versions, **settings}
+    known = recall("encode_time", key)
+    if known is None:
+        known = {"share": _interleaved(other, default)}
+        remember("encode_time", key, known)
+    return float(known["share"])
+
+
+def _interleaved(other: Engine, default: Engine) -> float:
+    """Ratio of medians; round about, so that what else the machine does falls on both."""
+    image = np.random.default_rng(0).integers(0, 256, default.input_size, np.uint8)
+    times: dict[str, list[float]] = {other.name: [], default.name: []}
+    for _ in range(ROUNDS):
+        for engine in (other, default):
+            started = time.perf_counter()
+            engine.encode(image)
+            times[engine.name].append(time.perf_counter() - started)
+    return float(np.median(times[other.name]) / np.median(times[default.name]))
+
+
+def _opened(kind: str, config: ModelConfig) -> Engine | None:
+    try:
+        return open_checked(kind, config)
+    except EngineError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _said(engine: Engine, why: str) -> Engine:
+    log.info("engine %s runs %s in %s (auto: %s)", engine.name, engine.model, engine.precision, why)
+    return engine
