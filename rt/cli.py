@@ -23,6 +23,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(
     config: Annotated[Path | None, typer.Option(help="YAML file with settings that differ.", metavar="FILE")] = None,
     model: Annotated[str | None, typer.Option(help="Shipped model or a model file.", metavar="NAME|FILE")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint of echotracker, ...", metavar="FILE")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, onnxruntime, block, ...", metavar="NAME")] = None,
     frames: Annotated[str | None, typer.Option(help="Where frames come in.", metavar="URL")] = None,
     results: Annotated[str | None, typer.Option(help="Where results go out.", metavar="URL")] = None,
@@ -36,8 +37,11 @@ def serve(
 
     Research use only; not a medical device.
     """
+    from specktrack.rt.track_config import model_choice
+
+    chosen = {"name": model} if weights is None else model_choice(model or "specknet-s", weights)
     options = {
-        "model.name": model,
+        **{f"model.{key}": value for key, value in chosen.items()},
         "model.engine": engine,
         "frames.endpoint": frames,
         "results.endpoint": results,
@@ -65,10 +69,10 @@ def track_main() -> None:
 
 def _serve(settings: DaemonConfig) -> None:
     from specktrack.rt.daemon import Daemon
-    from specktrack.rt.engine import open_engine
+    from specktrack.rt.windowed import delay_of, open_model
 
     console.start_logging()
-    engine = open_engine(settings.model)
+    engine = open_model(settings.model)
     try:
         daemon = Daemon(settings, engine)
         endpoints = daemon.bind()
@@ -76,11 +80,15 @@ def _serve(settings: DaemonConfig) -> None:
         print(f"frames   {endpoints.frames} ({settings.frames.mode})")
         print(f"results  {endpoints.results}")
         print(f"control  {endpoints.control}")
-        print(f"model    {engine.model} on {engine.name}")
+        print(f"model    {engine.model} on {engine.name}{_delay(delay_of(engine))}")
         print(NOTICE, flush=True)
         daemon.run()
     finally:
         engine.close()
+
+
+def _delay(frames: int) -> str:
+    return f"; answers come window by window, up to {frames} frames late" if frames else ""
 
 
 def stop_on_signal(stop: Callable[[], None]) -> None:

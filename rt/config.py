@@ -41,7 +41,9 @@ class LimitsConfig(Section):
 class ModelConfig(Section):
     """Which network or matcher follows the speckle, and what runs it."""
 
-    name: str = "specknet-s"  # a shipped name, a path to a model file, or "block"
+    name: str = "specknet-s"  # a shipped name, a path to a model file, "block", or a windowed model (docs/baselines.md)
+    weights: str = ""  # checkpoint of a windowed model
+    window: int = Field(default=24, ge=6, le=128)  # frames such a model sees together; cotracker3 has its own
     engine: Literal["auto", "tensorrt", "torch", "onnxruntime", "openvino", "block"] = "auto"
     threads: int = Field(default=0, ge=0)  # 0: all cores but one, which flow and sockets need
 
@@ -70,6 +72,7 @@ class PhaseConfig(Section):
 
     min_rate_bpm: float = Field(default=35.0, gt=0)
     max_rate_bpm: float = Field(default=180.0, gt=0)
+    r_to_ed_ms: float = 0.0  # R peak to end-diastole; depends on the lead and the site
     q_to_r_ms: float = Field(default=40.0, ge=0)  # heart-rate model of diastasis: start of QRS to the R peak
     relaxation_ms: float = Field(default=75.0, ge=0)  # end-systole to mitral opening
     early_filling_ms: float = Field(default=150.0, ge=0)  # mitral opening to the end of the early filling wave

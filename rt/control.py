@@ -139,6 +139,7 @@ class Commands:
             "streams": {stream.name: _description(stream) for stream in chosen},
             "model": self._server.facts.model,
             "engine": self._server.facts.engine,
+            "delay_frames": self._server.facts.delay_frames,
             "limits": config.limits.model_dump() | {"window_frames": config.session.window.frames},
         }
 

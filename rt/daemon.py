@@ -16,10 +16,11 @@ from specktrack.rt.control import Commands, Control
 from specktrack.rt.engine import Engine
 from specktrack.rt.ingest import Ingest, Received
 from specktrack.rt.publisher import Publisher
-from specktrack.rt.stream import ServerFacts, Stream
+from specktrack.rt.stream import Answer, ServerFacts, Stream
 from specktrack.rt.update import Update
 from specktrack.rt.wake import Wake
 from specktrack.rt.warmup import warm_up
+from specktrack.rt.windowed import WindowedEngine, delay_of
 from specktrack.rt.wire import StatusHeader, encode_beat, encode_status, encode_track
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class Endpoints:
 class Daemon:
     """Serves all streams with one engine. Call `bind`, then `run`; `stop` may be called from anywhere."""
 
-    def __init__(self, config: DaemonConfig, engine: Engine) -> None:
+    def __init__(self, config: DaemonConfig, engine: Engine | WindowedEngine) -> None:
         self.config = config
-        self.facts = ServerFacts(engine.model, engine.name, version("specktrack"))
+        self.facts = ServerFacts(engine.model, engine.name, version("specktrack"), delay_of(engine))
         self.streams: dict[str, Stream] = {}
         self._engine = engine
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -112,22 +113,30 @@ class Daemon:
     def _drain(self) -> None:
         while (received := self._ingest.intake.take()) is not None:
             self._track(received)
+        for stream in self.streams.values():
+            self._finish(stream)
         self._tick(time.monotonic())
+
+    def _finish(self, stream: Stream) -> None:
+        """Answer the frames that wait for a window to be full: it will not be."""
+        for answer in stream.finish(time.monotonic()):
+            self._publish(stream, answer)
 
     def _track(self, received: Received) -> None:
         """One frame from the queue to the wire."""
         name = received.frame.stream
         stream = self.streams.get(name) or self._open(name)
+        for answer in stream.track(received, self._ingest.intake.counts(name), time.monotonic()):
+            self._publish(stream, answer)
+
+    def _publish(self, stream: Stream, answer: Answer) -> None:
+        name, update, t_recv_s = stream.name, answer.update, answer.t_recv_s
         counts = self._ingest.intake.counts(name)
-        started_s = time.monotonic()
-        update = stream.track(received, counts)
-        if update is None:
-            return
         now_s = time.monotonic()
         latency_ms = {
-            "queue": 1000.0 * (started_s - received.t_recv_s),
+            "queue": 1000.0 * (answer.started_s - t_recv_s),
             **update.stage_ms,
-            "total": 1000.0 * (now_s - received.t_recv_s),
+            "total": 1000.0 * (now_s - t_recv_s),
         }
         self._publisher.send(
             encode_track(
@@ -140,7 +149,7 @@ class Daemon:
             )
         )
         done_s = time.monotonic()
-        spent_ms = {"publish": 1000.0 * (done_s - now_s), "total": 1000.0 * (done_s - received.t_recv_s)}
+        spent_ms = {"publish": 1000.0 * (done_s - now_s), "total": 1000.0 * (done_s - t_recv_s)}
         stream.published(update.seq, latency_ms | spent_ms)
         self._publish_beats(name, update)
 
@@ -158,6 +167,8 @@ class Daemon:
         """Status of each stream, once per interval and at every change."""
         for name, stream in self.streams.items():
             stream.tick(now_s)
+            if stream.is_silent:
+                self._finish(stream)
             said, key = self._status_said.get(name), stream.change_key()
             if key == said and now_s < self._status_due_s[name]:
                 continue

@@ -13,10 +13,11 @@ from specktrack.rt.engine import Engine
 from specktrack.rt.errors import InputError
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.late_session import open_session
 from specktrack.rt.points import PointsFile
-from specktrack.rt.session import Session
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.update import Group, SettledBeat, StrainSample, Update
+from specktrack.rt.windowed import WindowedEngine
 
 _STREAM = "clip"
 
@@ -46,7 +47,7 @@ class TrackedClip:
 def track_clip(
     clip: Clip,
     drawn: PointsFile,
-    engine: Engine,
+    engine: Engine | WindowedEngine,
     config: SessionConfig,
     frame_rate_hz: float,
     on_frame: Callable[[], None] = lambda: None,
@@ -58,16 +59,17 @@ def track_clip(
     on_frame is called once for each frame tracked, in either direction.
     Raises InputError when the clip ends before the drawn frame, ControlError when the points cannot be set.
     """
-    session = Session(_STREAM, config, engine)
+    session = open_session(_STREAM, config, engine)
     updates: list[Update] = []
     earlier: list[GreyFrame] = []
     for frame in _frames(clip, clip.frames(), frame_rate_hz):
-        updates.append(session.update(frame))
+        updates += session.answers(frame)
         on_frame()
         if frame.seq <= drawn.frame:
             earlier.append(np.asarray(frame.pixels, np.uint8))
         if frame.seq == drawn.frame:
             session.set_points(drawn.points, drawn.kind, segments=drawn.segments, seq=frame.seq)
+    updates += session.finish()
     updates[-1:] = [replace(update, beats=update.beats + session.settle_now()) for update in updates[-1:]]
     if len(updates) <= drawn.frame:
         raise InputError(
@@ -91,7 +93,7 @@ def _frames(clip: Clip, pixels: Iterator[GreyFrame], frame_rate_hz: float) -> It
 def _track_backward(
     clip: Clip,
     drawn: PointsFile,
-    engine: Engine,
+    engine: Engine | WindowedEngine,
     config: SessionConfig,
     frame_rate_hz: float,
     earlier: list[GreyFrame],
@@ -100,16 +102,17 @@ def _track_backward(
     """Points (N, 3) of frame drawn.frame - 1, drawn.frame - 2, ... 0."""
     if drawn.frame == 0:
         return []
-    session = Session(_STREAM, config.model_copy(update={"anchor": AnchorConfig(enabled=False)}), engine)
-    tracked: list[FloatArray] = []
+    session = open_session(_STREAM, config.model_copy(update={"anchor": AnchorConfig(enabled=False)}), engine)
+    updates: list[Update] = []
     for frame in _frames(clip, iter(earlier[::-1]), frame_rate_hz):
-        update = session.update(frame)
+        updates += session.answers(frame)
         if frame.seq == 0:
             session.set_points(drawn.points, drawn.kind, segments=drawn.segments, seq=0)
-            continue
-        tracked.append(_as_many(update.points, sum(group.count for group in session.groups)))
-        on_frame()
-    return tracked
+        else:
+            on_frame()
+    updates += session.finish()
+    count = sum(group.count for group in session.groups)
+    return [_as_many(update.points, count) for update in updates[1:]]
 
 
 def _query_points(drawn: PointsFile, count: int) -> FloatArray:

@@ -7,7 +7,7 @@ for the daemon and for offline clips. Coordinates in the tracker are engine pixe
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -26,9 +26,9 @@ from specktrack.rt.preprocess import preprocess
 from specktrack.rt.same_phase import SamePhase
 from specktrack.rt.settle import BeatSettler
 from specktrack.rt.strain import StrainMeter
-from specktrack.rt.tracker import PointTracker
 from specktrack.rt.update import AnchorInfo, BeatEvents, Group, GroupKind, SettledBeat, StrainSample, Update
 from specktrack.rt.window import RollingWindow, WindowEntry
+from specktrack.rt.windowed import WindowedEngine, open_tracker
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class PointsSet:
 class Session:
     """Follows points through one stream. One thread."""
 
-    def __init__(self, stream: str, config: SessionConfig, engine: Engine) -> None:
+    def __init__(self, stream: str, config: SessionConfig, engine: Engine | WindowedEngine) -> None:
         self.stream = stream
         self._config = config
         self._engine = engine
         self._window = RollingWindow(config.window.frames)
-        self._tracker = PointTracker(engine, config.match)
+        self._tracker = open_tracker(engine, config.match)
         self._phase = PhaseTracker(config.phase)
         self._anchors = AnchorPolicy(config.anchor)
         self._same_phase = SamePhase()
         self._history = BeatHistory(0)
-        self._settler = BeatSettler(config, engine)
+        self._settler = BeatSettler(config, engine if not isinstance(engine, WindowedEngine) else None)
         self._meter: StrainMeter | None = None
         self._groups: tuple[Group, ...] = ()
         self._geometry: Geometry | None = None
@@ -71,6 +71,28 @@ class Session:
     def geometry(self) -> Geometry | None:
         """Of the newest frame; None before the first."""
         return self._geometry
+
+    @property
+    def wanted(self) -> int:
+        """Frames that the engine wants to see together next: 1, or what fills a window."""
+        return self._tracker.wanted
+
+    def is_break(self, before: Frame, frame: Frame) -> bool:
+        """Does the frame not simply go on from the one before? Then it begins a new epoch, or ends a gap."""
+        gap_s = frame.time_s - before.time_s
+        return frame.geometry != before.geometry or not 0 < gap_s <= self._config.window.max_gap_ms / 1000
+
+    def foresee(self, frames: Sequence[Frame]) -> None:
+        """Let the engine see the next frames together before each gets its `update`; they must go on from the last."""
+        self._tracker.foresee([preprocess(frame.pixels, self._engine.input_size)[0] for frame in frames])
+
+    def answers(self, frame: Frame) -> list[Update]:
+        """As late_session.LateSession: what this frame lets be said, here of itself alone."""
+        return [self.update(frame)]
+
+    def finish(self) -> list[Update]:
+        """As late_session.LateSession: no frame waits for its answer."""
+        return []
 
     def update(self, frame: Frame) -> Update:
         """Take in the next frame and say where everything is."""
@@ -302,7 +324,9 @@ class Session:
         drawn_on.points = self._scale.forward(points)
         self._tracker.start(drawn_on.features, drawn_on.points, drawn_on.image)
         self._same_phase.start(drawn_on.image)
-        for entry in self._entries_after(drawn_on):
+        later = list(self._entries_after(drawn_on))
+        self._tracker.foresee([entry.image for entry in later])
+        for entry in later:
             self._tracker.update(entry.features, entry.image)
             entry.points = self._tracker.points.copy()
 

@@ -12,14 +12,24 @@ from specktrack.rt.errors import SpeckError
 from specktrack.rt.frame import Frame
 from specktrack.rt.health import Health, is_same_image
 from specktrack.rt.ingest import LOG_INTERVAL_S, Complaint, Received
+from specktrack.rt.late_session import open_session
 from specktrack.rt.latency import LatencyMeter, LatencySummary, RateMeter
-from specktrack.rt.session import Session
 from specktrack.rt.update import Update
+from specktrack.rt.windowed import WindowedEngine
 from specktrack.rt.wire import LatencyHeader, State, StatusHeader, StreamCounts
 
 log = logging.getLogger(__name__)
 
 EVENT_S = 10.0  # how long a status speaks of something that happened once
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one frame, and when it came and was begun on; seconds, monotonic."""
+
+    update: Update
+    t_recv_s: float
+    started_s: float
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,15 @@ class ServerFacts:
     model: str
     engine: str
     version: str
+    delay_frames: int = 0  # how many frames an answer is late at most; windowed models answer late
 
 
 class Stream:
     """Follows one probe or view from its first frame on."""
 
-    def __init__(self, name: str, config: DaemonConfig, engine: Engine) -> None:
+    def __init__(self, name: str, config: DaemonConfig, engine: Engine | WindowedEngine) -> None:
         self.name = name
-        self.session = Session(name, config.session, engine)
+        self.session = open_session(name, config.session, engine)
         self.health = Health(config.health)
         self.latency = LatencyMeter()
         self.frames_out = 0
@@ -44,6 +55,8 @@ class Stream:
         self._stalled_after_s = config.health.stalled_after_ms / 1000.0
         self._rate = RateMeter()
         self._last_recv_s = -np.inf
+        self._received_s: dict[int, float] = {}  # when frames without an answer yet came, by number
+        self._n_points = self._n_lost = 0  # in the newest answer
         self._event = ""
         self._event_s = -np.inf
         self._complaint = Complaint(LOG_INTERVAL_S)
@@ -58,8 +71,12 @@ class Stream:
         """Points followed now, of all groups."""
         return sum(group.count for group in self.session.groups)
 
-    def track(self, received: Received, counts: StreamCounts) -> Update | None:
-        """Follow the points into a new frame; None when the session could not use it, which the status then says."""
+    def track(self, received: Received, counts: StreamCounts, started_s: float) -> list[Answer]:
+        """Follow the points into a new frame; what can now be said, oldest frame first.
+
+        Of a windowed model that is often nothing, then a window of frames. A frame that the session could not use
+        has no answer; the status then says why.
+        """
         frame, time_s = received.frame, received.t_recv_s
         if time_s - self._last_recv_s > self._stalled_after_s:
             self._rate.reset()
@@ -67,23 +84,44 @@ class Stream:
         self._last_recv_s = time_s
         is_identical = self.newest is not None and is_same_image(frame, self.newest)
         self.newest = frame
+        self._received_s[frame.seq] = time_s
         try:
-            update = self.session.update(frame)
+            updates = self.session.answers(frame)
         except SpeckError as error:
             self._complaint.say(time_s, "%s: frame %d: %s", self.name, frame.seq, error)
             self.say(time_s, str(error))
-            return None
-        if update.is_new_epoch or update.message:
-            self.say(time_s, update.message or "new epoch: the points were lost; set them again")
+            return []
+        answers = self._dated(updates, started_s)
         self.health.update(
             time_s,
             is_frozen=frame.is_frozen,
             is_identical=is_identical,
-            n_points=len(update.points),
-            n_lost=int(np.count_nonzero(update.points[:, 2] <= 0.0)),
+            n_points=self._n_points,
+            n_lost=self._n_lost,
             n_missed=counts.dropped + counts.gaps,
         )
-        return update
+        return answers
+
+    def finish(self, started_s: float) -> list[Answer]:
+        """No frame comes for now: what can be said of those that wait for a window to be full."""
+        return self._dated(self.session.finish(), started_s)
+
+    @property
+    def is_silent(self) -> bool:
+        """Have frames stopped coming?"""
+        return self.health.is_silent
+
+    def _dated(self, updates: list[Update], started_s: float) -> list[Answer]:
+        answers = []
+        for update in updates:
+            if update.is_new_epoch or update.message:
+                self.say(started_s, update.message or "new epoch: the points were lost; set them again")
+            self._n_points = len(update.points)
+            self._n_lost = int(np.count_nonzero(update.points[:, 2] <= 0.0))
+            answers.append(Answer(update, self._received_s.pop(update.seq, started_s), started_s))
+        if updates:  # whatever is older will not be answered any more
+            self._received_s = {seq: t for seq, t in self._received_s.items() if seq > updates[-1].seq}
+        return answers
 
     def published(self, seq: int, latency_ms: Mapping[str, float]) -> None:
         """Remember what a published frame took."""

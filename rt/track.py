@@ -18,7 +18,6 @@ from rich.table import Table
 from specktrack.rt import console
 from specktrack.rt.clip import Clip, open_clip
 from specktrack.rt.config import AnchorConfig, ModelConfig, SessionConfig
-from specktrack.rt.engine import open_engine
 from specktrack.rt.errors import InputError
 from specktrack.rt.headers import NOTICE
 from specktrack.rt.offline import TrackedClip, track_clip
@@ -28,6 +27,7 @@ from specktrack.rt.result_files import About, write_beats, write_strain
 from specktrack.rt.track_config import clip_with_scale, frame_rate, model_config
 from specktrack.rt.video_out import VideoOut
 from specktrack.rt.walls import check_view
+from specktrack.rt.windowed import open_model
 
 app = console.new_app()
 
@@ -37,8 +37,10 @@ def track(
     clip: Annotated[Path, typer.Argument(help="Video, .npz or .npy clip.")],
     points: Annotated[Path, typer.Option(help="Points file: what to track, drawn on one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="specknet-s, block, or a model file.")] = "specknet-s",
-    weights: Annotated[Path | None, typer.Option(help="Model file with other weights for --model.")] = None,
+    model: Annotated[
+        str, typer.Option(help="specknet-s, block, a file, echotracker, pips, cotracker3.")
+    ] = "specknet-s",
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint of echotracker, ...; or a model file.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, torch, onnxruntime or openvino.")] = "auto",
     fps: Annotated[float | None, typer.Option(help="Frame rate, if the file does not know it.")] = None,
     mm_per_px: Annotated[float | None, typer.Option(help="Pixel size, if the file does not know it.")] = None,
@@ -66,7 +68,7 @@ def track(
 
 
 def _track(clip: Clip, drawn: PointsFile, model: ModelConfig, settings: SessionConfig, rate_hz: float) -> TrackedClip:
-    engine = open_engine(model)
+    engine = open_model(model)
     try:
         with _progress() as progress:
             task = progress.add_task(f"tracking, {engine.model} on {engine.name}", total=clip.frame_count + drawn.frame)

@@ -7,6 +7,7 @@ from typing import get_args
 from specktrack.rt.clip import Clip
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.errors import InputError
+from specktrack.rt.windowed import NAMES
 
 _USUAL_RATE_HZ = 50.0
 _MODEL_SUFFIXES = (".onnx", ".plan", ".engine")
@@ -35,8 +36,16 @@ def model_config(model: str, engine: str, weights: Path | None) -> ModelConfig:
     field = ModelConfig.model_fields["engine"].annotation
     if engine not in get_args(field):
         raise InputError(f"--engine {engine}: unknown engine; choose one of {', '.join(get_args(field))}")
-    name = model if weights is None else _weights(model, weights)
-    return ModelConfig.model_validate({"name": name, "engine": engine})
+    return ModelConfig.model_validate({"engine": engine, **model_choice(model, weights)})
+
+
+def model_choice(model: str, weights: Path | None) -> dict[str, str]:
+    """The settings `name` and `weights` from --model and --weights; raises InputError."""
+    if weights is None:
+        return {"name": model}
+    if model in NAMES:
+        return {"name": model, "weights": str(weights)}
+    return {"name": _weights(model, weights)}
 
 
 def _weights(model: str, weights: Path) -> str:

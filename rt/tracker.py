@@ -5,6 +5,8 @@ latest diastasis. Templates of the last frames join them. What a frame says is m
 fusion.py. An engine without fusion is a classical matcher: no flow, the anchors alone under a prior at the last place.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,6 +107,14 @@ class PointTracker:
         if self._engine.fusion is not None:
             self._state = self._engine.fusion.start(len(points))
             self._age = 0
+
+    @property
+    def wanted(self) -> int:
+        """Frames wanted together: each is followed by itself."""
+        return 1
+
+    def foresee(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Nothing is to be gained from seeing frames together."""
 
     def look_ahead(self, image: NDArray[np.uint8]) -> None:
         """Start on what needs only the next image, while the engine encodes it."""

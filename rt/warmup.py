@@ -9,7 +9,8 @@ from specktrack.rt.config import SessionConfig
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
-from specktrack.rt.session import Session
+from specktrack.rt.late_session import open_session
+from specktrack.rt.windowed import WindowedEngine
 
 log = logging.getLogger(__name__)
 
@@ -17,16 +18,17 @@ WARM_UP_FRAMES = 8
 SIDE_PX = 256
 
 
-def warm_up(engine: Engine, config: SessionConfig) -> None:
+def warm_up(engine: Engine | WindowedEngine, config: SessionConfig) -> None:
     """Run a throw-away session over a few frames of noise with a contour: loads kernels, settles the engine."""
     started_s = time.monotonic()
-    session = Session("warm-up", config, engine)
+    session = open_session("warm-up", config, engine)
     rng = np.random.default_rng(0)
     angles = np.linspace(0.0, np.pi, 13)
     contour = np.stack([128 + 60 * np.cos(angles), 200 - 140 * np.sin(angles)], axis=1).astype(np.float32)
     for seq in range(WARM_UP_FRAMES):
         pixels = rng.integers(0, 255, (SIDE_PX, SIDE_PX), np.uint8)
-        session.update(Frame("warm-up", seq, seq * 20_000_000, "monotonic", pixels, Geometry(SIDE_PX, SIDE_PX)))
+        session.answers(Frame("warm-up", seq, seq * 20_000_000, "monotonic", pixels, Geometry(SIDE_PX, SIDE_PX)))
         if seq == 0:
             session.set_points(contour, "contour")
+    session.finish()
     log.info("warmed up %s on %s in %.1f s", engine.model, engine.name, time.monotonic() - started_s)

@@ -35,7 +35,7 @@ class OneProbe:
     def send(self, seq: int) -> None:
         pixels = self.rng.integers(0, 255, (SIDE, SIDE), np.uint8)
         frame = Frame("probe", seq, seq * 20_000_000, "utc", pixels, Geometry(SIDE, SIDE, (0.3, 0.3)))
-        self.probe.track(Received(frame, seq * 0.02), StreamCounts(seq + 1))
+        self.probe.track(Received(frame, seq * 0.02), StreamCounts(seq + 1), seq * 0.02)
 
     def uptime_s(self) -> float:
         return 12.5
