@@ -43,11 +43,12 @@ def measure(
     tracks         (T, n, 3) settled: x, y in source pixels, confidence
     drift_percent  strain points that were taken out of them
     """
-    curves, lengths = contour_lengths(tracks, smoother, geometry, config)
+    curves, lengths, unsure = contour_lengths(tracks, smoother, geometry, config)
     es = moments.es
-    accepted = np.isfinite(lengths[[0, es]]).all(axis=0) & judged.accepted
+    followed = np.isfinite(lengths[[0, es]]).all(axis=0)
+    accepted = followed & ~unsure[[0, es]].any(axis=0) & judged.accepted
     reasons = tuple(
-        reason or (None if ok else "points were lost at end-diastole or end-systole")
+        reason or (None if ok else "unsure at end-diastole or end-systole")
         for reason, ok in zip(judged.why, accepted, strict=True)
     )
     rejected = int(np.count_nonzero(~accepted))
@@ -55,7 +56,7 @@ def measure(
     known = replace(known, quality=judged.quality, segments_why=reasons)
     if rejected > strain.allowed_rejections(len(accepted)):
         return known
-    whole = 100.0 * (lengths[:, accepted].sum(axis=1) / lengths[0, accepted].sum() - 1.0)
+    whole = 100.0 * (lengths[:, followed].sum(axis=1) / lengths[0, followed].sum() - 1.0)
     each = np.where(accepted, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
     known = _with_segments(_with_curve(known, whole, moments), each, moments)
     excursion = strain.annulus_mm(curves[0], curves[es]) if geometry.mm_per_px is not None else (math.nan, math.nan)
@@ -91,24 +92,30 @@ def layers(
     found = []
     for group in contours:
         smoother = ContourSmoother(group.count, config.knots, group.segments or config.segments)
-        _, lengths = contour_lengths(tracks[[0, es]][:, group.slice], smoother, geometry, config)
-        accepted = np.asarray(np.isfinite(lengths).all(axis=0))
-        is_enough = np.count_nonzero(~accepted) <= strain.allowed_rejections(len(accepted))
-        value = strain.global_percent(lengths[1], lengths[0], accepted) if is_enough else math.nan
+        _, lengths, unsure = contour_lengths(tracks[[0, es]][:, group.slice], smoother, geometry, config)
+        followed = np.asarray(np.isfinite(lengths).all(axis=0))
+        rejected = np.count_nonzero(~followed | unsure.any(axis=0))
+        is_enough = rejected <= strain.allowed_rejections(len(followed))
+        value = strain.global_percent(lengths[1], lengths[0], followed) if is_enough else math.nan
         found.append(LayerStrain(group.name, _known(value)))
     return tuple(found)
 
 
 def contour_lengths(
     points: FloatArray, smoother: ContourSmoother, geometry: Geometry, config: StrainConfig
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smoothed contours (T, M, 2) in mm and segment lengths (T, S), NaN where a segment is lost; points (T, n, 3)."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Of points (T, n, 3): smoothed contours (T, M, 2) in mm, segment lengths (T, S), NaN where lost, and which (T, S)
+    segments are lost or unsure.
+    """
     xy, confidence = geometry.to_mm(points[:, :, :2]), points[:, :, 2]
     curves = np.stack([smoother.smooth(p, c) for p, c in zip(xy, confidence, strict=True)])
     lengths = np.stack([strain.segment_lengths(curve, smoother.bounds) for curve in curves])
-    lost = [smoother.lost_segments(p, c, config.min_confidence) for p, c in zip(xy, confidence, strict=True)]
-    lengths[np.stack(lost)] = np.nan
-    return curves, lengths
+    lost, unsure = (
+        np.stack([smoother.lost_segments(p, c, least) for p, c in zip(xy, confidence, strict=True)])
+        for least in (0.0, config.min_confidence)
+    )
+    lengths[lost] = np.nan
+    return curves, lengths, unsure
 
 
 def _with_curve(known: BeatMeasures, whole: NDArray[np.float64], moments: Moments) -> BeatMeasures:

@@ -158,10 +158,10 @@ def _measures(
     smoother = ContourSmoother(contour.count, config.knots, contour.segments or config.segments)
     own = tracks[:, contour.slice]
     open_loop = both[[0, -1]][:, contour.slice]
-    _, lengths = contour_lengths(open_loop, smoother, geometry, config)
+    _, lengths, _ = contour_lengths(open_loop, smoother, geometry, config)
     loop_px = np.hypot(*drift_of(open_loop[0, :, :2], open_loop[1, :, :2]).T)
     strays = Strays(loop_px, apart[contour.slice] if apart is not None else None)
     judged = judge(own, strays, smoother, geometry, config)
-    drift = abs(strain.global_percent(lengths[1], lengths[0], judged.accepted & np.isfinite(lengths).all(axis=0)))
+    drift = abs(strain.global_percent(lengths[1], lengths[0], np.asarray(np.isfinite(lengths).all(axis=0))))
     moments = Moments((beat.t_acq_ns - beat.t_acq_ns[0]) * 1e-9, beat.es_index, beat.rest_index)
     return measure(own, drift, moments, judged, smoother, geometry, config)

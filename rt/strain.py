@@ -132,6 +132,7 @@ class StrainMeter:
         self._recent_s = np.full(RATE_FRAMES, -np.inf)  # newest last
         self._recent = np.full((RATE_FRAMES, segments), np.nan)  # lengths, so that a new zero does not touch the rate
         self._at_ed: Curve | None = None  # (S,), NaN for a segment lost at ED
+        self._unsure_at_ed = np.zeros(segments, np.bool_)
         self._ed_s = 0.0
 
     @property
@@ -147,8 +148,11 @@ class StrainMeter:
     def lengths(self, points_mm: FloatArray, confidence: FloatArray) -> Curve:
         """Length of each segment (S,) of the smoothed contour, in the unit of points_mm (N, 2); NaN where lost."""
         lengths = segment_lengths(self._smoother.smooth(points_mm, confidence), self._smoother.bounds)
-        lengths[self._smoother.lost_segments(points_mm, confidence, self._min_confidence)] = np.nan
+        lengths[self._smoother.lost_segments(points_mm, confidence, 0.0)] = np.nan
         return lengths
+
+    def _is_unsure(self, points_mm: FloatArray, confidence: FloatArray) -> NDArray[np.bool_]:
+        return self._smoother.lost_segments(points_mm, confidence, self._min_confidence)
 
     def length(self, points_mm: FloatArray, confidence: FloatArray) -> float | None:
         """Length of the whole smoothed contour, for the phase; None when a segment is lost."""
@@ -158,6 +162,7 @@ class StrainMeter:
     def set_reference(self, points_mm: FloatArray, confidence: FloatArray, time_s: float) -> None:
         """Zero strain is here: the points (N, 2) and confidence (N,) of the end-diastolic frame."""
         self._at_ed = self.lengths(points_mm, confidence)
+        self._unsure_at_ed = self._is_unsure(points_mm, confidence)
         self._ed_s = time_s
 
     def update(self, points_mm: FloatArray, confidence: FloatArray, time_s: float) -> StrainSample | None:
@@ -165,33 +170,36 @@ class StrainMeter:
 
         points_mm   (N, 2) float32, mm (or pixels where mm are unknown: strain is a ratio), lost points NaN
         confidence  (N,) float32, 0..1
-        Segments that are lost here or were at ED are None; with more than one of six lost, the global value is NaN.
+        Segments that are lost or unsure, here or at ED, are None; with more than one of six, the global value is NaN.
+        It is that of the whole line: an unsure segment still counts, for leaving it out would change what is measured
+        from frame to frame; only where points are lost there is no line.
         """
         if self._at_ed is None:
             return None
         lengths = self.lengths(points_mm, confidence)
         percent = lagrangian_percent(lengths, self._at_ed)
-        accepted = np.isfinite(percent)
-        is_enough = len(percent) - np.count_nonzero(accepted) <= allowed_rejections(len(percent))
-        overall = global_percent(lengths, self._at_ed, accepted) if is_enough else math.nan
+        followed = np.isfinite(percent)
+        percent[self._is_unsure(points_mm, confidence) | self._unsure_at_ed] = np.nan
+        is_enough = np.count_nonzero(np.isnan(percent)) <= allowed_rejections(len(percent))
+        overall = global_percent(lengths, self._at_ed, followed) if is_enough else math.nan
         return StrainSample(
             global_percent=overall,
             segments_percent=optional(percent),
-            rate_per_s=self._rate(time_s, lengths, accepted) if is_enough else None,
+            rate_per_s=self._rate(time_s, lengths, followed) if is_enough else None,
             since_ed_s=time_s - self._ed_s,
         )
 
-    def _rate(self, time_s: float, lengths: Curve, accepted: NDArray[np.bool_]) -> float | None:
+    def _rate(self, time_s: float, lengths: Curve, followed: NDArray[np.bool_]) -> float | None:
         """Slope of the strain over the last few frames, 1/s; None while there are fewer than three."""
         self._recent_s[:-1], self._recent[:-1] = self._recent_s[1:], self._recent[1:]
         self._recent_s[-1], self._recent[-1] = time_s, lengths
-        whole = self._recent[:, accepted].sum(axis=1)
+        whole = self._recent[:, followed].sum(axis=1)
         use = (self._recent_s > time_s - RATE_SPAN_S) & np.isfinite(whole)
         if self._at_ed is None or np.count_nonzero(use) < 3:
             return None
         t = self._recent_s[use] - self._recent_s[use].mean()
         span = float((t * t).sum())
-        return float((t * whole[use]).sum() / span / self._at_ed[accepted].sum()) if span > 0 else None
+        return float((t * whole[use]).sum() / span / self._at_ed[followed].sum()) if span > 0 else None
 
 
 def optional(values: Curve) -> tuple[float | None, ...]:
