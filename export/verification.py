@@ -19,6 +19,8 @@ from specktrack.rt.parity import Deviation, VerifyClip, arch, compare, follow
 from specktrack.rt.points import read_points
 from specktrack.training.phantom import Phantom, standard_spec
 
+TABLE_WIDTH = 110  # a figure cut off is worse than a line too long
+
 
 def user_clip(path: Path, contour: Path | None) -> VerifyClip:
     """The clip of --verify with the contour of --contour, or an arch where a ventricle usually is."""
@@ -85,4 +87,5 @@ def print_table(rows: list[Deviation]) -> None:
     for row in rows:
         figures = (row.read_px, row.median_px, row.p99_px, row.max_px, row.strain_points)
         table.add_row(row.clip, str(row.n_frames), row.precision, row.engine, *(f"{value:.1e}" for value in figures))
-    Console().print(table)
+    console = Console()
+    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
