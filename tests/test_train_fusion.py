@@ -19,7 +19,7 @@ from specktrack.rt.measure import FOLLOWS_POINT, MEASUREMENTS
 from specktrack.rt.settings import load_settings
 from specktrack.training import train_fusion
 from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from specktrack.training.fusion import FusionModel, Sequences
+from specktrack.training.fusion import FusionModel, Sequences, uneven_walls
 from specktrack.training.record import Record, stacked
 from specktrack.training.specknet import build
 from specktrack.training.train_fusion import FusionConfig, fit, fusion_loss
@@ -125,6 +125,17 @@ def test_the_second_round_records_the_tracker_that_the_first_one_taught(whole_ru
     with torch.no_grad():
         missed, missed_untaught = (far_from_recorded(model, batch) for model in (taught, untaught))
     assert missed < 0.01 < missed_untaught
+
+
+def test_uneven_walls_err_in_every_direction_alike_and_neighbours_err_together() -> None:
+    near = torch.exp(-0.5 * ((torch.arange(40.0)[:, None] - torch.arange(40.0)) / 3.0) ** 2).expand(4000, -1, -1)
+    uneven = uneven_walls(near, 0.5, torch.Generator().manual_seed(0))
+    spread = uneven.square().mean((0, 1)).sqrt()
+    torch.testing.assert_close(spread, torch.full((2, 2), 0.5 / 3**0.5), atol=0.02, rtol=0)  # uniform up to 0.5
+    beside = (uneven[:, 20] * uneven[:, 21]).mean() / uneven[:, 20].square().mean()
+    far = (uneven[:, 5] * uneven[:, 35]).mean() / uneven[:, 5].square().mean()
+    assert beside > 0.9
+    assert abs(far) < 0.1
 
 
 def far_from_recorded(model: FusionModel, batch: Sequences) -> float:

@@ -23,6 +23,7 @@ TRAINING
     loader.py             batches made ahead
     sources.py            folders mixed by weight, clips kept in memory
     average.py            the running mean of weights, which is what ships
+    widen.py              a wide network begun from a narrow one
     checkpoint.py         what is saved, whole or not at all
     journal.py            losses.csv and TensorBoard
 
@@ -40,6 +41,7 @@ BASELINES: trackers of others, rebuilt from descriptions; their weights are the 
     cotracker_transformer.py  what refines its tracks
     cotracker_stream.py   its windows over a stream
     cotracker_predictor.py  its official predictors
+    windowed_models.py    all of them in the live stream (rt/windowed.py)
 
 CLIPS
     clip_format.py        the training clip (docs/clip-format.md)

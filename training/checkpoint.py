@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from specktrack.rt.errors import InputError
+from specktrack.training.widen import widened
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ def initial_weights(name: str, model: str) -> dict[str, Any]:
     """State of the network to start a run from: the averaged one where the checkpoint has it.
 
     name   a checkpoint file or a shipped network
-    model  the network to train
+    model  the network to train; a wider one than the checkpoint's begins by computing the same
     Raises InputError when the checkpoint does not fit.
     """
     checkpoint = load_checkpoint(find_checkpoint(name))
-    if checkpoint.model != model:
-        raise InputError(f"init_from: {name} holds {checkpoint.model}, not {model}; set model={checkpoint.model}")
     state: dict[str, Any] = checkpoint.state.get("average", checkpoint.state)["network"]
-    return state
+    if checkpoint.model == model:
+        return state
+    try:
+        return widened(state, model)
+    except InputError as error:
+        raise InputError(f"init_from: {name} holds {checkpoint.model}; {error}") from error

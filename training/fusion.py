@@ -78,8 +78,10 @@ class FusionModel(nn.Module):
         weight = near * out[..., N_VECTORS].clamp(-6.0, 6.0).exp()[:, None]
         return weight @ own / weight.sum(-1, keepdim=True).clamp(min=1e-9), out[..., N_VECTORS + 1], state
 
-    def unroll(self, recorded: Sequences) -> Unrolled:
+    def unroll(self, recorded: Sequences, uneven: Tensor | None = None) -> Unrolled:
         """Run through the sequences as the tracker would, from the true points of frame 0.
+
+        uneven (B, N, 2, 2), of uneven_walls, makes what neighbours say err in proportion to the motion.
 
         What anchors say is absolute: as the points go elsewhere than the recorded ones did, their offsets change by
         the difference. What flow and recent templates say is relative to the point and stays.
@@ -97,6 +99,9 @@ class FusionModel(nn.Module):
             evidence = recorded.offset[:, t] - torch.where(moves, torch.zeros_like(away), away)
             half, expected = recorded.half_difference[:, t], points + recorded.step[:, t]
             around = _neighbours_say(start, recorded.step[:, t], half, expected - start, sure, far)
+            if uneven is not None:
+                moved = torch.stack((recorded.step[:, t], expected - start), 1)
+                around = around + torch.einsum("bnij,bmnj->bmni", uneven, moved)
             vectors = torch.cat((evidence, half[:, None], around), 1)
             scalars = _scalars(vectors, recorded, t, crowd)
             correction, logit, state = self.step(vectors, scalars, state, recorded.near)
@@ -104,6 +109,18 @@ class FusionModel(nn.Module):
             places.append(points)
             logits.append(logit)
         return Unrolled(torch.stack(places, 1), torch.stack(logits, 1))
+
+
+def uneven_walls(near: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+    """(B, N, 2, 2): how far the wall around each point departs from an affine motion, as a share of the motion.
+
+    Alike within the reach of near (B, N, N), with no direction of its own; the standard deviation of each sequence is
+    uniform from nothing to largest. Phantom walls move more smoothly than real ones (docs/accuracy.md).
+    """
+    raw = torch.randn(*near.shape[:2], 4, generator=generator)
+    smooth = near @ raw / near.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-6)
+    level = largest * torch.rand(len(near), 1, 1, generator=generator)
+    return (level * smooth).reshape(*near.shape[:2], 2, 2)
 
 
 def _neighbours_say(start: Tensor, step: Tensor, half: Tensor, moved: Tensor, sure: Tensor, far: Tensor) -> Tensor:

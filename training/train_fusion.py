@@ -29,7 +29,7 @@ from specktrack.rt.settings import Section, load_settings
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from specktrack.training.clip_format import clip_files, load_clip
 from specktrack.training.encoder import TorchEncoder
-from specktrack.training.fusion import FusionModel, Sequences
+from specktrack.training.fusion import FusionModel, Sequences, uneven_walls
 from specktrack.training.record import Record, record_sequence, stacked
 from specktrack.training.specknet import build
 
@@ -52,6 +52,7 @@ class FusionConfig(Section):
     batch: int = Field(default=12, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     gains: Literal["fixed", "learned"] = "fixed"  # fixed: only confidence is learned (docs/accuracy.md says why)
+    uneven: float = Field(default=0.5, ge=0)  # largest departure of walls from affine motion, share of the motion
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
@@ -152,6 +153,7 @@ def fit(model: FusionModel, records: list[Record], settings: FusionConfig, numbe
     rng = np.random.default_rng([settings.seed, number, 7])
     if settings.gains == "fixed":
         hold_gains(model)
+    generator = torch.Generator().manual_seed(settings.seed * 1000 + number)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1, cycle_momentum=False
@@ -159,7 +161,7 @@ def fit(model: FusionModel, records: list[Record], settings: FusionConfig, numbe
     errors = []
     for _ in track(range(settings.steps), description=f"round {number + 1}: training"):
         batch = stacked([records[k] for k in rng.integers(len(records), size=settings.batch)])
-        loss, error = fusion_loss(model, batch)
+        loss, error = fusion_loss(model, batch, uneven_walls(batch.near, settings.uneven, generator))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -181,13 +183,13 @@ def hold_gains(model: FusionModel) -> None:
         model.get_parameter(name).register_hook(only_confidence)  # type: ignore[no-untyped-call]
 
 
-def fusion_loss(model: FusionModel, batch: Sequences) -> tuple[Tensor, float]:
+def fusion_loss(model: FusionModel, batch: Sequences, uneven: Tensor | None = None) -> tuple[Tensor, float]:
     """Loss of a batch and the mean distance from the truth, units.
 
     The weighted L1 of positions is L1 plus its logarithm: half a pixel less counts most where one is nearly right,
     as it does in the share of points within 1, 2, 4, ... pixels. Confidence is trained by cross-entropy.
     """
-    unrolled = model.unroll(batch)
+    unrolled = model.unroll(batch, uneven)
     counts = batch.counts.clone()
     counts[:, 0] = False
     distance = ((unrolled.points - batch.truth).square().sum(-1) + 1e-6).sqrt()
