@@ -5,38 +5,66 @@ file exported before: its audit, then the plan; that needs no torch, so it is ho
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from specktrack.export.build_config import BuildConfig, point_counts
+from specktrack.export.plan_files import build_plans, refuse_without_tensorrt, source_of
 from specktrack.rt import console
 from specktrack.rt.errors import InputError
-
-if TYPE_CHECKING:
-    from specktrack.export.model_files import ModelFiles
+from specktrack.rt.settings import load_settings
 
 app = console.new_app()
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, shipped name, or an ONNX file.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model files and their cards.")],
-    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the plan.")] = "fp16",
+    source: Annotated[str, typer.Argument(help="Checkpoint, shipped name, or an exported ONNX file.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the model files and their cards.")] = None,
+    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the TensorRT plan.")] = "fp16",
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Stop after ONNX; no TensorRT plan.")] = False,
+    points: Annotated[str, typer.Option(help="Points a plan is for: MIN,OPT,MAX.")] = "1,64,256",
     verify: Annotated[Path | None, typer.Option(help="Clip to compare on, beside the phantom.")] = None,
     contour: Annotated[Path | None, typer.Option(help="Points file of --verify.")] = None,
     frames: Annotated[int, typer.Option(min=2, help="Phantom frames to compare on.")] = 200,
     calibrate_on: Annotated[Path | None, typer.Option(help="Clips with truth, to calibrate confidence.")] = None,
     size: Annotated[int, typer.Option(min=64, help="Height and width the model is meant for.")] = 256,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Builder option, KEY=VALUE.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build the plan although it is in the cache.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the plans of this machine and stop.")] = False,
+    inspect: Annotated[Path | None, typer.Option(help="Show a model file and stop.")] = None,
 ) -> None:
     """Export a trained network to ONNX and TensorRT, check it, write its card. Research use only."""
+    if list_ or inspect is not None:
+        _show(inspect)
+        return
+    options = load_settings(BuildConfig, None, set_ or ())
+    counts = point_counts(points)
     if size % 8:
         raise InputError(f"--size {size}: must be a multiple of 8, for example {size // 8 * 8}")
-    if not onnx_only:
-        raise InputError("TensorRT plans are not in this version; add --onnx-only to write the ONNX files")
-    _from_checkpoint(checkpoint, out, size, frames, verify, contour, calibrate_on)
+    if not source or out is None:
+        raise InputError("give a checkpoint, a shipped name or an ONNX file, and a folder with --out")
+    if source.endswith(".onnx"):
+        model = Path(source)
+    else:
+        model = _from_checkpoint(source, out, size, frames, verify, contour, calibrate_on)
+    files = source_of(model, precision)
+    if onnx_only:
+        return
+    refuse_without_tensorrt(model)
+    plan, is_known = build_plans(files, out, counts, options, force)
+    typer.echo(f"{'Taken from the cache' if is_known else 'Built'}: {plan}, with its companions and card")
+
+
+def _show(path: Path | None) -> None:
+    from specktrack.export.plan_table import print_file, print_plans
+
+    if path is None:
+        print_plans()
+    else:
+        print_file(path)
 
 
 def _from_checkpoint(
@@ -47,7 +75,7 @@ def _from_checkpoint(
     verify: Path | None,
     contour: Path | None,
     calibrate_on: Path | None,
-) -> "ModelFiles":
+) -> Path:
     """Write the ONNX files of a checkpoint; raises InputError where they are not what the network is."""
     from specktrack.export.confidence import calibrate
     from specktrack.export.model_files import write_model
@@ -73,7 +101,7 @@ def _from_checkpoint(
     if calibrate_on is not None:
         files = files.save(confidence_curve=calibrate(files.fp32, calibrate_on))
     typer.echo(f"Written: {files.fp32}, {files.fp16.name}, their matching graphs, fusion weights and cards")
-    return files
+    return files.fp32
 
 
 def _make_folder(out: Path) -> None:

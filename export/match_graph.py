@@ -19,7 +19,8 @@ from onnx import parser
 
 from specktrack.export.audit import audit
 from specktrack.export.half import constants_to_initializers
-from specktrack.rt.correlation import CELL_OFFSET_PX, FLOOR, STRIDES
+from specktrack.rt.correlation import FLOOR, STRIDES
+from specktrack.rt.head_kernel import CELL_OFFSET_PX
 
 OPSET = 18
 MAPS = ("fine", "middle", "coarse")

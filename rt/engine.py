@@ -86,7 +86,14 @@ def _load_torch(config: ModelConfig) -> Engine:
     return TorchEngine(find_model(config.name), config.threads)
 
 
+def _load_tensorrt(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_trt import TensorRtEngine
+
+    return TensorRtEngine(find_model(config.name))
+
+
 LOADERS: dict[str, EngineLoader] = {
+    "tensorrt": _load_tensorrt,
     "onnxruntime": _load_onnxruntime,
     "openvino": _load_openvino,
     "torch": _load_torch,

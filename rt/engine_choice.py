@@ -17,11 +17,13 @@ from specktrack.rt.cache import processor, recall, remember
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.engine import Engine, open_checked
 from specktrack.rt.errors import EngineError
-from specktrack.rt.manifest import file_sha256, find_model
+from specktrack.rt.manifest import file_sha256, find_model, load_manifest
+from specktrack.rt.plan_cache import has_plan
 
 log = logging.getLogger(__name__)
 
 GPU_DRIVER = Path("/dev/nvidiactl")  # asking costs nothing; importing torch to ask costs seconds
+PLAN_SUFFIXES = (".plan", ".engine")
 ROUNDS = 9
 CLEARLY = 0.9  # of ONNX Runtime's time, or less, to be taken instead
 
@@ -35,7 +37,7 @@ def open_best(config: ModelConfig) -> Engine:
         if engine is not None:
             return _said(engine, "an NVIDIA GPU is at hand")
         passed_over.append(f"{kind}: {reason or 'refused, see above'}")
-    if config.name.endswith((".plan", ".engine")):
+    if config.name.endswith(PLAN_SUFFIXES):
         raise EngineError(
             f"{config.name}: a TensorRT plan runs on TensorRT only ({passed_over[0]}); name an ONNX model"
         )
@@ -49,7 +51,10 @@ def gpu_lack(kind: str, config: ModelConfig) -> str | None:
         return "no NVIDIA GPU"
     if find_spec(kind) is None:
         return f"{kind} is not installed"
-    return None
+    is_plan = config.name.endswith(PLAN_SUFFIXES)
+    if kind == "tensorrt" and not is_plan and not has_plan(load_manifest(find_model(config.name))):
+        return f"no plan was built, export-trt {config.name} builds one"
+    return "runs no TensorRT plan" if kind == "torch" and is_plan else None
 
 
 def _best_of_cpu(config: ModelConfig) -> tuple[Engine, str]:
