@@ -6,9 +6,8 @@ wire.py         messages: headers.py, packing.py; update.py (what is said of a f
 session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
   preprocess.py   the image an engine sees
   window.py       the last frames with their features
-  engine.py       engines: engine_ort.py (SpeckNet), engine_openvino.py, engine_torch.py, engine_trt.py, engine_block.py;
+  engine.py       engines: engine_ort.py (SpeckNet), engine_openvino.py, engine_torch.py, engine_block.py;
                   engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py; manifest.py (the card)
-                  trt_runner.py (TensorRT plans): trt_device.py (CUDA), trt_log.py, plan_cache.py
                   feature_matcher.py (matching that engines share)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
@@ -23,6 +22,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
 health.py       states of a stream; latency.py
 offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
   result_files.py strain.csv and beats.json: walls.py (names of segments), average.py (several beats)
+  bullseye.py     the left ventricle from three views: bullseye_cli.py (rt-bullseye)
 overlay.py      pictures: overlay_panel.py, drawing.py, video_out.py, frame_index.py (numbers burnt into frames)
 bench.py        rt-bench: bench_scene.py (what is shown), bench_served.py (the daemon under the stopwatch),
                 bench_subjects.py, bench_trackers.py (what is measured), bench_run.py (in turns), bench_report.py

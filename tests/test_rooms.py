@@ -37,6 +37,9 @@ ALLOWED = {
         "specktrack.rt.measure",
         "specktrack.rt.tracker",
         "specktrack.rt.clip",
+        "specktrack.rt.session",  # what is judged is what runs
+        "specktrack.rt.frame",
+        "specktrack.rt.update",
     ),
     "export": ("specktrack.export", "specktrack.training", "specktrack.rt"),
     "tools": (

@@ -91,6 +91,11 @@ EVALUATION (docs/evaluation.md)
     summary.py            figures over all clips
     report.py             accuracy.md and accuracy.json
     figures.py            accuracy as pictures
+    evaluate_strain.py    eval-strain: GLS and segments through the real session (docs/strain.md)
+    strain_config.py      its settings
+    virtual_hearts.py     hearts whose strain can be judged, as recordings
+    strain_trial.py       one of them through the session
+    strain_report.py      strain.md, strain.json, strain.png
 
 STUDIES (docs/results.md)
     studies.py            study-tracker NAME

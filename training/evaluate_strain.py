@@ -1,0 +1,107 @@
+"""`eval-strain`: global and segmental strain of virtual hearts through the real session, against their truth.
+
+strain_config.py    the settings
+virtual_hearts.py   assessable hearts, rendered once
+strain_trial.py     one heart through the session
+strain_report.py    strain.md, strain.json, strain.png
+
+Every heart's score is kept in OUT/scores under a name made of all it depends on, so a stopped run goes on.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.progress import track
+
+from specktrack.rt import console
+from specktrack.rt.config import AnchorConfig, ModelConfig, SessionConfig
+from specktrack.rt.engine import Engine, open_engine
+from specktrack.rt.errors import InputError
+from specktrack.rt.settings import load_settings
+from specktrack.training.figures import require_matplotlib
+from specktrack.training.score_cache import model_fingerprint
+from specktrack.training.strain_config import HeartsConfig, StrainEvalConfig
+from specktrack.training.strain_report import draw, markdown, write_json
+from specktrack.training.strain_trial import HeartScore, try_heart
+from specktrack.training.virtual_hearts import film, hearts
+
+app = console.new_app()
+
+
+@app.command()
+def evaluate(
+    config: Annotated[Path | None, typer.Argument(help="YAML file; see configs/eval_strain.yaml.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override: key=value, repeatable.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what an earlier run has measured.")] = False,
+) -> None:
+    """Measure strain on virtual hearts. Research use only."""
+    settings = load_settings(StrainEvalConfig, config, set_ or [])
+    if settings.drawn not in ("ed", "rest"):
+        raise InputError(f"drawn is {settings.drawn!r}; choose ed (end-diastole) or rest (diastasis)")
+    if settings.figures:
+        require_matplotlib()
+    scores, drift = measure(settings, fresh)
+    out = Path(settings.out)
+    text = markdown(settings, scores, drift)
+    (out / "strain.md").write_text(text, encoding="utf-8")
+    write_json(out / "strain.json", settings, scores, drift)
+    if settings.figures:
+        draw(out / "strain.png", scores)
+    typer.echo(f"{text}\nWritten to {out}")
+
+
+def measure(
+    settings: StrainEvalConfig, fresh: bool = False
+) -> tuple[list[HeartScore], dict[str, Sequence[HeartScore]]]:
+    """Scores of all hearts, and those of long recordings with and without re-anchoring."""
+    engine = open_engine(ModelConfig(name=settings.model, threads=settings.threads))
+    try:
+        scores = _scores(settings, settings.hearts, settings.session, engine, fresh)
+        still = settings.session.model_copy(update={"anchor": AnchorConfig(enabled=False)})
+        drift: dict[str, Sequence[HeartScore]] = {
+            name: _scores(settings, settings.drift_hearts, session, engine, fresh)
+            for name, session in (("re-anchoring", settings.session), ("no re-anchoring", still))
+            if settings.drift_hearts.count
+        }
+    finally:
+        engine.close()
+    return scores, drift
+
+
+def _scores(
+    settings: StrainEvalConfig, some: HeartsConfig, session: SessionConfig, engine: Engine, fresh: bool
+) -> list[HeartScore]:
+    out, scores = Path(settings.out), []
+    chosen = islice(hearts(some), some.count)
+    for seed, spec in track(chosen, description="hearts", total=some.count):
+        basis = [settings.model, model_fingerprint(settings.model), settings.drawn, session.model_dump(), repr(spec)]
+        key = hashlib.sha256(repr([*basis, some.seconds]).encode()).hexdigest()[:16]
+        path = out / "scores" / f"{spec.heart.view}-{seed}-{key}.json"
+        score = None if fresh else _kept(path)
+        if score is None:
+            score = try_heart(film(seed, spec, some.seconds, out / "films"), settings.drawn, session, engine)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(score.model_dump_json(), encoding="utf-8")
+        scores.append(score)
+    return scores
+
+
+def _kept(path: Path) -> HeartScore | None:
+    try:
+        return HeartScore.model_validate_json(path.read_bytes(), strict=False)
+    except (OSError, ValidationError):
+        return None
+
+
+def main() -> None:
+    """Entry point."""
+    console.run(app)
+
+
+if __name__ == "__main__":
+    main()

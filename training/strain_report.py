@@ -1,0 +1,157 @@
+"""The report of `eval-strain`: figures over hearts, strain.md, strain.json and a Bland-Altman plot."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specktrack.training.strain_agreement import LIMITS_SD, Agreement, StrainPair, agreement
+from specktrack.training.strain_config import StrainEvalConfig
+from specktrack.training.strain_trial import BeatScore, HeartScore
+
+Reading = Callable[[BeatScore], float | None]
+ROWS: dict[str, Reading] = {
+    "settled beats, accepted": lambda beat: beat.measured if beat.accepted else None,
+    "settled beats, all with a value": lambda beat: beat.measured,
+    "the same tracks at the true ED and ES (tracking alone)": lambda beat: beat.tracked,
+    "the true contour at the ED and ES found (timing alone)": lambda beat: beat.timed,
+}
+WEAK, STRONG = 0.4, 0.75  # a segment this share of its heart's mean or weaker lies among ones this share or stronger
+
+
+def per_heart(scores: Sequence[HeartScore], reading: Reading) -> list[StrainPair]:
+    """One pair for each heart: means over the beats that have a value."""
+    pairs = []
+    for score in scores:
+        known = [(beat.truth, value) for beat in score.beats if (value := reading(beat)) is not None]
+        truth = float(np.mean([t for t, _ in known])) if known else float("nan")
+        pairs.append(StrainPair(truth, float(np.mean([m for _, m in known])) if known else None))
+    return pairs
+
+
+def segment_errors(scores: Sequence[HeartScore]) -> NDArray[np.float64]:
+    """Measured less true strain of every segment (B, 6) of the accepted beats; NaN for a rejected one."""
+    rows = [
+        [np.nan if m is None else m - t for m, t in zip(beat.segments, beat.segments_truth, strict=True)]
+        for score in scores
+        for beat in score.beats
+        if beat.accepted
+    ]
+    return np.array(rows, np.float64).reshape(-1, 6)
+
+
+def weak_segments(scores: Sequence[HeartScore]) -> tuple[int, int]:
+    """Truly weak segments between stronger ones: how many there are, and how many are measured as weaker than both."""
+    n, told = 0, 0
+    for score in scores:
+        for beat in (b for b in score.beats if b.accepted):
+            for k in range(1, 5):
+                true, seen = beat.segments_truth[k - 1 : k + 2], beat.segments[k - 1 : k + 2]
+                is_weak = true[1] > WEAK * beat.truth and max(true[0], true[2]) < STRONG * beat.truth
+                if is_weak and None not in seen:
+                    n += 1
+                    told += all(seen[1] > v for v in (seen[0], seen[2]))  # type: ignore[operator]
+    return n, told
+
+
+def markdown(config: StrainEvalConfig, scores: Sequence[HeartScore], drift: dict[str, Sequence[HeartScore]]) -> str:
+    """The report as text."""
+    beats = [beat for score in scores for beat in score.beats]
+    n_true = sum(score.n_true_beats for score in scores)
+    accepted = [beat for beat in beats if beat.accepted]
+    lines = [
+        "# Strain of virtual hearts",
+        "",
+        f"{len(scores)} assessable random hearts (from seed {config.hearts.seed}), {config.hearts.seconds:g} s at "
+        f"{config.hearts.frame_rate_hz:g} frames a second, {config.hearts.size_px} px, no ECG; the true mid-wall line "
+        f"is drawn once, at {'end-diastole' if config.drawn == 'ed' else 'diastasis'}; {config.model}. "
+        f"{n_true} whole beats, {len(beats)} found near a true one, {len(accepted)} accepted.",
+        "",
+        "Measured less true GLS in strain points, one mean for each heart:",
+        "",
+        "| reading | hearts | bias | SD | mean absolute | limits of agreement |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_row(name, agreement(per_heart(scores, reading))) for name, reading in ROWS.items()]
+    errors = segment_errors(scores)
+    n_weak, n_told = weak_segments(scores)
+    if np.isfinite(errors).any():
+        known = [part[np.isfinite(part)] for part in errors.T]
+        by_part = " / ".join(f"{part.mean():.1f}" if len(part) else "-" for part in known)
+        lines += ["", f"Segments: error SD {np.nanstd(errors):.1f} points; mean by position {by_part}."]
+    lines += [f"Weak segments between stronger ones, told from both neighbours: {n_told} of {n_weak}."]
+    lines += _time_lines(accepted)
+    lines += _drift_lines(drift)
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, found: Agreement) -> str:
+    limits = f"{found.lower:.1f} to {found.upper:.1f}"
+    return f"| {name} | {found.n} | {found.bias:+.2f} | {found.sd:.2f} | {found.mad:.2f} | {limits} |"
+
+
+def _time_lines(beats: Sequence[BeatScore]) -> list[str]:
+    if not beats:
+        return []
+    ed, es = (np.array([getattr(beat, key) for beat in beats]) for key in ("ed_late_ms", "es_late_ms"))
+    waited = np.array([beat.waited_beats for beat in beats])
+    error = np.median([beat.error_mm for beat in beats])
+    return [
+        f"ED found {ed.mean():+.0f} ± {ed.std():.0f} ms, ES {es.mean():+.0f} ± {es.std():.0f} ms from the truth; "
+        f"published {np.median(waited):.2f} beats (median; at most {waited.max():.2f}) after the beat was over; "
+        f"points {error:.2f} mm from the truth (median)."
+    ]
+
+
+def _drift_lines(drift: dict[str, Sequence[HeartScore]]) -> list[str]:
+    if not any(drift.values()):
+        return []
+    lines = ["", "## Drift", "", "| session | heart | beats | points strayed, mm, after 1, 10, last | GLS moved |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, scores in drift.items():
+        for score in scores:
+            stray = score.stray_mm
+            picked = [f"{stray[k]:.2f}" if k < len(stray) else "-" for k in (1, 10, len(stray) - 1)]
+            lines.append(f"| {name} | {score.name} | {len(stray) - 1} | {', '.join(picked)} | {_moved(score)} |")
+    return lines
+
+
+def _moved(score: HeartScore) -> str:
+    """Change of the error of GLS from the first to the last three accepted beats."""
+    errors = [b.measured - b.truth for b in score.beats if b.accepted and b.measured is not None]
+    return f"{np.mean(errors[-3:]) - np.mean(errors[:3]):+.2f}" if len(errors) >= 6 else "too few beats"
+
+
+def write_json(
+    path: Path, config: StrainEvalConfig, scores: Sequence[HeartScore], drift: dict[str, Sequence[HeartScore]]
+) -> None:
+    """Everything measured, for programs."""
+    content: dict[str, Any] = {
+        "settings": config.model_dump(mode="json"),
+        "agreement": {name: vars(agreement(per_heart(scores, reading))) for name, reading in ROWS.items()},
+        "hearts": [score.model_dump(mode="json") for score in scores],
+        "drift": {name: [score.model_dump(mode="json") for score in some] for name, some in drift.items()},
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def draw(path: Path, scores: Sequence[HeartScore]) -> None:
+    """Bland-Altman plot, one mark for each heart: settled beats, and what tracking alone does."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+    for axis, name in zip(figure.subplots(1, 2, sharey=True), list(ROWS)[0:3:2], strict=True):
+        known = [(p.truth, p.measured) for p in per_heart(scores, ROWS[name]) if p.measured is not None]
+        truth, measured = np.array(known).reshape(-1, 2).T
+        axis.scatter((truth + measured) / 2, measured - truth, s=28, color="#0072b2")
+        if len(truth) > 1:
+            bias, sd = (measured - truth).mean(), (measured - truth).std(ddof=1)
+            for level, style in ((bias, "-"), (bias - LIMITS_SD * sd, "--"), (bias + LIMITS_SD * sd, "--")):
+                axis.axhline(level, color="#d55e00", linestyle=style, linewidth=1.2)
+        axis.axhline(0.0, color="#999999", linewidth=0.8)
+        axis.set(title=name, xlabel="mean of measured and true GLS, %", ylabel="measured less true, points")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100)
