@@ -166,9 +166,10 @@ class Daemon:
     def _tick(self, now_s: float) -> None:
         """Status of each stream, once per interval and at every change."""
         for name, stream in self.streams.items():
-            stream.tick(now_s)
-            if stream.is_silent:
-                self._finish(stream)
+            if not self._ingest.intake.is_waiting(name):  # else it is we who are slow, not the stream that is silent
+                stream.tick(now_s)
+                if stream.is_silent:
+                    self._finish(stream)
             said, key = self._status_said.get(name), stream.change_key()
             if key == said and now_s < self._status_due_s[name]:
                 continue

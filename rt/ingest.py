@@ -79,6 +79,11 @@ class Intake:
             waiting = [stream.waiting for stream in self._streams.values() if stream.waiting]
             return min(waiting, key=lambda frames: frames[0].t_recv_s).popleft() if waiting else None
 
+    def is_waiting(self, stream: str) -> bool:
+        """Has a frame of this stream not been taken yet?"""
+        with self._lock:
+            return bool(stream in self._streams and self._streams[stream].waiting)
+
     def counts(self, stream: str) -> StreamCounts:
         """What the stream has sent and lost so far."""
         with self._lock:

@@ -38,6 +38,16 @@ def test_the_newest_frames_win_and_the_dropped_ones_are_counted() -> None:
     assert taken(intake) == [6, 7, 8, 9]
 
 
+def test_a_stream_is_waiting_until_its_last_frame_is_taken() -> None:
+    intake = Intake(4, LIMITS)
+    assert not intake.is_waiting("probe")
+    intake.accept(message(0), 0.0)
+    assert intake.is_waiting("probe")
+    assert not intake.is_waiting("other")
+    taken(intake)
+    assert not intake.is_waiting("probe")
+
+
 def test_frames_that_never_came_are_gaps() -> None:
     intake = Intake(64, LIMITS)
     for seq in (5, 6, 9, 10, 12):

@@ -168,7 +168,7 @@ def test_a_model_without_weights_says_how_to_give_them() -> None:
 
 def served(weights: Path) -> DaemonConfig:
     model = ["model.name=echotracker", f"model.weights={weights}", f"model.window={WINDOW}"]
-    return load_config(None, ["frames.queue=256", "health.stalled_after_ms=60000", *model, *ANY_PORT])
+    return load_config(None, ["frames.queue=256", *model, *ANY_PORT])
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def daemon(weights: Path) -> Iterator[tuple[Daemon, Client]]:
 
 
 def test_the_daemon_publishes_late_frames_with_their_own_numbers(daemon: tuple[Daemon, Client]) -> None:
-    serving, client = daemon
+    _, client = daemon
     frames = drifting_speckle(14, 256)
 
     def send(seq: int) -> None:
@@ -209,7 +209,7 @@ def test_the_daemon_publishes_late_frames_with_their_own_numbers(daemon: tuple[D
     for seq in range(1, 14):
         send(seq)
     tracks = [next_track(WAIT_MS) for _ in range(10)]  # two windows of five
-    serving.stop()  # the last three frames are answered before the sockets close
+    # No frame comes to fill the third window: after a moment of silence the last three are answered as they are.
     tracks += [next_track(WAIT_MS) for _ in range(3)]
     assert [header["seq"] for header, _ in tracks] == list(range(1, 14))
     assert all(len(points) == 16 for _, points in tracks)
