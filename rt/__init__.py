@@ -12,6 +12,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   feature_matcher.py (matching that engines share)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
+                  head_kernel.py, readout.py (head and reading, compiled), fast_math.py
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), cycle.py (period and events), pulse.py (motion of the image)
   windowed.py     models that see a window of frames at once: late_session.py (frames wait until it is full)

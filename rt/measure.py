@@ -12,6 +12,7 @@ answers. Without it a still picture drifts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from specktrack.rt.engine import Engine, Features, Template
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.motion import align, flow_worker
-from specktrack.rt.position import Offsets, closeness, inside, pooled, share_near, soft_argmax
+from specktrack.rt.position import closeness
+from specktrack.rt.readout import FAR, NEAR, OWN, Reader, Rows
 
 NEAR_UNITS, FAR_UNITS = 10.0, 28.0  # reach of the neighbours whose evidence is pooled
 SIGMA_UNITS = 3.0  # of the prior of each measurement: it bounds the search, fusion.py weighs
@@ -29,6 +31,8 @@ LAGS = (1, 4)  # frames back of the recent templates
 # In this order: the anchor alone, with near and far neighbours; one frame back, four frames back, near and far; the
 # anchor's patch and that of four frames back aligned by Lucas-Kanade.
 MEASUREMENTS = ("own", "near", "far", "back1", "back4", "back4_far", "patch", "patch_back4")
+# Which evidence each is read from: that of the anchors (0), of one frame back (1), of four frames back (2).
+READINGS = ((0, OWN), (0, NEAR), (0, FAR), (1, NEAR), (2, NEAR), (2, FAR))
 FOLLOWS_POINT = np.array(["back" in name for name in MEASUREMENTS])  # taken at the point's own, drifting positions
 
 
@@ -38,6 +42,11 @@ class Neighbourhood:
 
     near: FloatArray  # (N, N)
     far: FloatArray  # (N, N)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """What neighbours weigh when evidence is pooled."""
+        return Rows.of(self.near, self.far)
 
     @staticmethod
     def of(points: FloatArray, scale: float) -> "Neighbourhood":
@@ -74,7 +83,8 @@ class Measurer:
         self._engine = engine
         self._scale = engine.input_size[1] / 256.0
         self._side = 2 * round(REACH_UNITS * self._scale) + 1
-        self._sigma = SIGMA_UNITS * self._scale
+        self._reader = Reader(self._side, SIGMA_UNITS * self._scale, engine.input_size)
+        self._searchers: dict[float, tuple[int, Reader]] = {}  # by the width of their prior
 
     def sighting(
         self, features: Features, image: NDArray[np.uint8], points: FloatArray, around: Neighbourhood
@@ -82,9 +92,7 @@ class Measurer:
         """The points (N, 2), engine pixels, in the frame of these features."""
         template = self._engine.templates(features, points)
         log_c = self._engine.evidence(features, [template], points, self._side)
-        is_open = inside(points, self._side, self._engine.input_size)
-        answers = (self._read(volume[0], is_open).px for volume in (log_c, *_pools(log_c, around)))
-        own, near, far = (np.nan_to_num(answer) for answer in answers)
+        own, near, far = self._reader.read(log_c, READINGS[:3], 0, around.rows, points).offsets.px
         return Sighting(image, points, template, own, near, far)
 
     def measure(
@@ -104,20 +112,16 @@ class Measurer:
         aligning = [flow_worker().submit(align, s.image, image, s.points, expected) for s in (anchors[0][0], recent[1])]
         templates = [sighting.template for sighting, _ in anchors] + [sighting.template for sighting in recent]
         log_c = self._engine.evidence(features, templates, expected, self._side)
-        anchor = sum(weight * log_c[k] for k, (_, weight) in enumerate(anchors))
-        stack = np.stack([anchor, *log_c[len(anchors) :]])
-        near, far = _pools(stack, around)
-        is_open = inside(expected, self._side, self._engine.input_size)
-        read = self._read(np.stack([stack[0], near[0], far[0], near[1], near[2], far[2]]), is_open)
+        stack = _joined(log_c, [weight for _, weight in anchors])
+        read = self._reader.read(stack, READINGS, 2, around.rows, expected)
         zero = [
             sum(weight * getattr(sighting, kind) for sighting, weight in anchors) for kind in ("own", "near", "far")
         ]
         zero += [recent[0].near, recent[1].near, recent[1].far]
-        own_share, near_share = (share_near(v, read.px[k], is_open) for k, v in enumerate((stack[0], near[0])))
         patches = [task.result() for task in aligning]
-        offset = np.concatenate((read.px - np.stack(zero), [patch.offset for patch in patches])) / self._scale
-        spread = np.concatenate((read.spread_px / self._scale, [patch.residual for patch in patches]))
-        return Measured(offset.astype(np.float32), spread.astype(np.float32), own_share, near_share)
+        offset = np.concatenate((read.offsets.px - np.stack(zero), [patch.offset for patch in patches])) / self._scale
+        spread = np.concatenate((read.offsets.spread_px / self._scale, [patch.residual for patch in patches]))
+        return Measured(offset.astype(np.float32), spread.astype(np.float32), *read.share)
 
     def search(
         self,
@@ -132,16 +136,27 @@ class Measurer:
 
         is_far  whether far neighbours are heard, or near ones only
         """
-        near, zero = (around.far, sighting.far) if is_far else (around.near, sighting.near)
-        side = 2 * min(int(np.ceil(3.0 * sigma_px)), round(20 * self._scale)) + 1
-        log_c = pooled(self._engine.evidence(features, [sighting.template], centre, side), near)[0]
-        is_open = inside(centre, side, self._engine.input_size)
-        answer = soft_argmax(log_c, sigma_px, is_open).px
-        return answer - zero, share_near(log_c, answer, is_open)
+        whose, zero = (FAR, sighting.far) if is_far else (NEAR, sighting.near)
+        side, reader = self._searcher(sigma_px)
+        log_c = self._engine.evidence(features, [sighting.template], centre, side)
+        read = reader.read(log_c, ((0, whose),), 1, around.rows, centre)
+        return read.offsets.px[0] - zero, read.share[0]
 
-    def _read(self, log_weight: FloatArray, is_open: NDArray[np.bool_]) -> Offsets:
-        return soft_argmax(log_weight, self._sigma, is_open)
+    def _searcher(self, sigma_px: float) -> tuple[int, Reader]:
+        """Side of the square and reader for a prior of this width; made when first asked for."""
+        if sigma_px not in self._searchers:
+            side = 2 * min(int(np.ceil(3.0 * sigma_px)), round(20 * self._scale)) + 1
+            self._searchers[sigma_px] = side, Reader(side, sigma_px, self._engine.input_size)
+        return self._searchers[sigma_px]
 
 
-def _pools(evidence: FloatArray, around: Neighbourhood) -> tuple[FloatArray, FloatArray]:
-    return pooled(evidence, around.near), pooled(evidence, around.far)
+def _joined(log_c: FloatArray, weights: Sequence[float]) -> FloatArray:
+    """Evidence (K, N, S, S) whose first volumes are the anchors': these become one, in place, by their weights."""
+    n_anchors = len(weights)
+    if n_anchors == 1:
+        return log_c
+    joined = log_c[n_anchors - 1]
+    joined *= weights[-1]
+    for k, weight in enumerate(weights[:-1]):
+        joined += weight * log_c[k]
+    return log_c[n_anchors - 1 :]

@@ -6,13 +6,16 @@ moves on smoothly. Twin for training: training/fusion.py.
 """
 
 import numpy as np
+from numba import njit
 
+from specktrack.rt.fast_math import FAST
 from specktrack.rt.geometry import FloatArray
 
 STIFFNESS = 0.3  # how strongly slopes are held at nothing: with few neighbours the fit is their mean
 REACH_SCALE = 28.0  # units; distances are told in this
 AGREEMENT = 0.3  # units: flows that differ by less are equally good
 DOUBT = 0.05  # what even a point that is not sure at all may say
+LEVEL = 1e-4  # keeps the equations solvable where no neighbour counts
 
 
 def local_fit(points: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
@@ -20,11 +23,46 @@ def local_fit(points: FloatArray, values: FloatArray, weight: FloatArray) -> Flo
 
     A point without any neighbour of weight keeps its own value.
     """
+    fitted = np.empty(values.shape, np.float32)
+    x, y = np.ascontiguousarray(points.T)
+    u, v = np.ascontiguousarray(values.T)
+    _fit(x, y, u, v, weight, fitted)
+    return fitted
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _fit(x: FloatArray, y: FloatArray, u: FloatArray, v: FloatArray, weight: FloatArray, out: FloatArray) -> None:
+    """Three normal equations a point, solved by elimination; only the level of the map is asked for."""
+    for i in range(x.shape[0]):
+        row = weight[i]
+        n, sx, sy, sxx, sxy, syy = LEVEL, 0.0, 0.0, STIFFNESS, 0.0, STIFFNESS
+        u0, ux, uy, v0, vx, vy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(x.shape[0]):
+            w, dx, dy = float(row[j]), (x[j] - x[i]) / REACH_SCALE, (y[j] - y[i]) / REACH_SCALE
+            du, dv = w * (u[j] - u[i]), w * (v[j] - v[i])
+            n += w
+            sx += w * dx
+            sy += w * dy
+            sxx += w * dx * dx
+            sxy += w * dx * dy
+            syy += w * dy * dy
+            u0, ux, uy = u0 + du, ux + du * dx, uy + du * dy
+            v0, vx, vy = v0 + dv, vx + dv * dx, vy + dv * dy
+        # Slopes are eliminated first: their block is well conditioned thanks to STIFFNESS.
+        determinant = sxx * syy - sxy * sxy
+        p, q = (sx * syy - sy * sxy) / determinant, (sy * sxx - sx * sxy) / determinant
+        level = n - p * sx - q * sy
+        out[i, 0] = u[i] + (u0 - p * ux - q * uy) / level
+        out[i, 1] = v[i] + (v0 - p * vx - q * vy) / level
+
+
+def local_fit_numpy(points: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
+    """The plain twin of `local_fit`."""
     x = (points[None] - points[:, None]) / REACH_SCALE  # (N, N, 2) from the centre
     basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)  # (N, N, 3)
     weighted = weight[..., None] * basis
     normal = np.swapaxes(weighted, 1, 2) @ basis
-    normal += np.diag([1e-4, STIFFNESS, STIFFNESS]).astype(np.float32)
+    normal += np.diag([LEVEL, STIFFNESS, STIFFNESS]).astype(np.float32)
     right = np.swapaxes(weighted, 1, 2) @ (values[None] - values[:, None])
     return np.asarray(values + np.linalg.solve(normal, right)[:, 0], np.float32)
 
