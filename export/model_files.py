@@ -64,6 +64,7 @@ def write_model(loaded: Checkpoint, out: Path, size: tuple[int, int]) -> ModelFi
     network = build(loaded.model)
     network.load_state_dict(loaded.state["network"])
     network.eval()
+    fusion = write_fusion(loaded, out / f"{loaded.model}.fusion.npz")
     fp32, fp16 = out / f"{loaded.model}.onnx", out / f"{loaded.model}.fp16.onnx"
     export_onnx(network, fp32, size)
     model = onnx.load(str(fp32))
@@ -81,7 +82,7 @@ def write_model(loaded: Checkpoint, out: Path, size: tuple[int, int]) -> ModelFi
         input_size=size,
         channels=network.config.features,
         gamma=GAMMA,
-        fusion=_write_fusion(loaded, fp32),
+        fusion=fusion,
         half=reference_to(fp16),
         sample=reference_to(sample),
         match=reference_to(match),
@@ -109,8 +110,8 @@ def _training(loaded: Checkpoint) -> Training:
     return Training(data=data, seed=int(settings["seed"]), steps=loaded.step)
 
 
-def _write_fusion(loaded: Checkpoint, model: Path) -> FileRef:
-    """The weights of the fusion beside the model; fixed gains where none were trained."""
+def write_fusion(loaded: Checkpoint, path: Path) -> FileRef:
+    """The weights of the fusion; fixed gains where none were trained; InputError for those of another version."""
     arrays = steady_weights()
     if "fusion" in loaded.state:
         fusion = FusionModel()
@@ -123,6 +124,5 @@ def _write_fusion(loaded: Checkpoint, model: Path) -> FileRef:
         arrays = fusion.arrays()
     else:
         typer.echo("The checkpoint has no trained fusion: fixed gains are used; train it with train-fusion.")
-    path = model.with_suffix(".fusion.npz")
     save_fusion(path, arrays)
     return reference_to(path)

@@ -27,8 +27,7 @@ def print_plans() -> None:
         assert card.plan is not None
         points = ",".join(map(str, card.plan.points))
         table.add_row(card.model, card.precision, card.plan.tensorrt, card.plan.gpu, points, path.parent.name)
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
 
 
 def print_file(path: Path) -> None:

@@ -87,5 +87,4 @@ def print_table(rows: list[Deviation]) -> None:
     for row in rows:
         figures = (row.read_px, row.median_px, row.p99_px, row.max_px, row.strain_points)
         table.add_row(row.clip, str(row.n_frames), row.precision, row.engine, *(f"{value:.1e}" for value in figures))
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)

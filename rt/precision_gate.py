@@ -43,14 +43,14 @@ def may_use_bf16(model: Path, library: str, open_in: Callable[[str], Engine]) ->
 def _measure(open_in: Callable[[str], Engine]) -> Deviation:
     exact, fast = open_in("fp32"), open_in("bf16")
     try:
-        clip = swaying_clip(exact.input_size)
+        clip = swaying_clip(exact.input_size, N_FRAMES)
         return compare(clip, follow(exact, clip), fast, fast.name)
     finally:
         exact.close()
         fast.close()
 
 
-def swaying_clip(size: tuple[int, int], n_frames: int = N_FRAMES) -> VerifyClip:
+def swaying_clip(size: tuple[int, int], n_frames: int) -> VerifyClip:
     """Speckle that sways, breathes and slowly changes, with a contour on it."""
     height, width = size
     content = [speckle(size, (0, 0), seed).astype(np.float32) for seed in range(2)]

@@ -45,6 +45,7 @@ class DeviceBuffer:
 
     def __init__(self, n_bytes: int) -> None:
         self.n_bytes = n_bytes
+        self.address = 0
         self.address = int(called(cudart.cudaMalloc(max(n_bytes, ALIGNMENT))))
         assert self.address % ALIGNMENT == 0
 

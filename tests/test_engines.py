@@ -25,6 +25,12 @@ INSTALLED = [kind for kind in ("onnxruntime", "openvino", "torch") if find_spec(
 
 
 @pytest.fixture(autouse=True)
+def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate for bfloat16 follows fewer frames than in use."""
+    monkeypatch.setattr(precision_gate, "N_FRAMES", 6)
+
+
+@pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is remembered from before, nothing is left on the user's machine."""
     folder = tmp_path_factory.mktemp("cache")
@@ -113,6 +119,7 @@ def test_auto_says_what_it_took_and_why(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
+@pytest.mark.usefixtures("own_cache")
 def test_auto_takes_openvino_only_where_it_was_clearly_faster_and_remembers_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,6 +132,7 @@ def test_auto_takes_openvino_only_where_it_was_clearly_faster_and_remembers_it(
     assert "openvino encodes in 0.50 of the time of onnxruntime" in caplog.text
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_auto_goes_on_to_the_next_engine_when_one_is_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,12 +158,13 @@ def named_bf16(engine: OrtEngine) -> OrtEngine:
     return engine
 
 
-def test_bf16_is_used_only_after_its_gate_has_passed_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision_gate, "N_FRAMES", 6)
+@pytest.mark.usefixtures("own_cache")
+def test_bf16_is_used_only_after_its_gate_has_passed_here() -> None:
     assert may_use_bf16(MODEL, "numpy", open_as)
     assert not may_use_bf16(MODEL, "onnxruntime", open_rough)
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_the_gate_is_asked_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -169,7 +178,8 @@ def test_the_gate_is_asked_once_and_remembered(monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) == 1
 
 
-def test_what_was_remembered_of_another_machine_does_not_count(own_cache: Path) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_what_was_remembered_of_another_machine_does_not_count() -> None:
     remember("bf16", {"cpu": "this"}, {"passed": True})
     assert recall("bf16", {"cpu": "this"}) == {"passed": True}
     assert recall("bf16", {"cpu": "that"}) is None
