@@ -9,4 +9,11 @@ model_files.py  all files of a model; confidence.py (calibration)
 verification.py how far they are from the network (rt/parity.py)
 plan_files.py   TensorRT plans of a model: cache, checks, card; build_config.py, plan_table.py (--list, --inspect)
 trt_build.py    ONNX to one plan
+
+Trackers of others (docs/baselines.md)
+baseline_command.py   export-trt NAME:WEIGHTS
+baseline_export.py    their files: FP32, FP16 (baseline_half.py), cards (baseline_manifest.py)
+baselines.py          each by name: baseline_stages.py (how it is cut), baseline_follow.py (how a host drives its file)
+baseline_graph.py     stages to one graph
+baseline_parity.py    how far a file is from the network
 """

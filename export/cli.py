@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from specktrack.export.baseline_command import export_named, named_baseline, refuse_plan
 from specktrack.export.build_config import BuildConfig, point_counts
 from specktrack.export.plan_files import build_plans, refuse_without_tensorrt, source_of
 from specktrack.rt import console
@@ -21,7 +22,9 @@ app = console.new_app()
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(help="Checkpoint, shipped name, or an exported ONNX file.")] = "",
+    source: Annotated[
+        str, typer.Argument(help="Checkpoint, shipped name, exported ONNX file, or another tracker's NAME:WEIGHTS.")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the model files and their cards.")] = None,
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="Of the TensorRT plan.")] = "fp16",
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Stop after ONNX; no TensorRT plan.")] = False,
@@ -31,6 +34,9 @@ def export(
     frames: Annotated[int, typer.Option(min=2, help="Phantom frames to compare on.")] = 200,
     calibrate_on: Annotated[Path | None, typer.Option(help="Clips with truth, to calibrate confidence.")] = None,
     size: Annotated[int, typer.Option(min=64, help="Height and width the model is meant for.")] = 256,
+    weights: Annotated[Path | None, typer.Option(help="Weights of another tracker, beside its NAME.")] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Frames of another tracker's window.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Refinements by another tracker.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Builder option, KEY=VALUE.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Build the plan although it is in the cache.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the plans of this machine and stop.")] = False,
@@ -46,6 +52,11 @@ def export(
         raise InputError(f"--size {size}: must be a multiple of 8, for example {size // 8 * 8}")
     if not source or out is None:
         raise InputError("give a checkpoint, a shipped name or an ONNX file, and a folder with --out")
+    if (other := named_baseline(source, weights)) is not None:
+        refuse_plan(onnx_only)
+        _make_folder(out)
+        export_named(*other, out, size, window, iterations)
+        return
     if source.endswith(".onnx"):
         model = Path(source)
     else:

@@ -57,13 +57,14 @@ def fill(network: nn.Module, model: str) -> None:
     assert set(state) == {entry["key"] for entry in listed}
     for entry in listed:
         key = entry["key"]
-        value = _filled(key, state[key].numpy())
+        value = by_rule(key, state[key].numpy())
         assert f"{zlib.crc32(np.ascontiguousarray(value, '<f4').tobytes()):08x}" == entry["crc32"], key
         state[key] = torch.from_numpy(value)
     network.load_state_dict(state)
 
 
-def _filled(key: str, now: NDArray[np.float32]) -> NDArray[np.float32]:
+def by_rule(key: str, now: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights of a key, from its name and shape alone; buffers stay what they are."""
     owner, last = (["", *key.split(".")])[-2:]
     if last in ("time_emb", "num_batches_tracked"):
         return now
