@@ -128,6 +128,7 @@ class Daemon:
         stream = self.streams.get(name) or self._open(name)
         for answer in stream.track(received, self._ingest.intake.counts(name), time.monotonic()):
             self._publish(stream, answer)
+        stream.catch_up()
 
     def _publish(self, stream: Stream, answer: Answer) -> None:
         name, update, t_recv_s = stream.name, answer.update, answer.t_recv_s

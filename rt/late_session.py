@@ -59,6 +59,10 @@ class LateSession:
         self._answer_waiting()
         return self._hand_out()
 
+    def catch_up(self) -> None:
+        """See Session.catch_up."""
+        self._session.catch_up()
+
     def settle_now(self) -> tuple[SettledBeat, ...]:
         """See Session.settle_now."""
         return self._session.settle_now()

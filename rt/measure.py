@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.engine import Engine, Features, Template
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.motion import align, flow_worker
+from specktrack.rt.motion import Aligned, Patches, align
 from specktrack.rt.position import closeness
 from specktrack.rt.readout import FAR, NEAR, OWN, Reader, Rows
 
@@ -103,13 +103,17 @@ class Measurer:
         recent: Sequence[Sighting],
         expected: FloatArray,
         around: Neighbourhood,
+        patches: Sequence[Aligned] | None = None,
     ) -> Measured:
         """Measure around the expected positions (N, 2).
 
         anchors  sightings that do not drift, with their weights (sum 1), the identity first
         recent   the sightings LAGS frames back
+        patches  those of `aligned_frames` aligned to this image, where that is done already
         """
-        aligning = [flow_worker().submit(align, s.image, image, s.points, expected) for s in (anchors[0][0], recent[1])]
+        if patches is None:
+            sources = aligned_frames(anchors[0][0], recent)
+            patches = [align(s.image, image, s.points, expected) for s in sources]
         templates = [sighting.template for sighting, _ in anchors] + [sighting.template for sighting in recent]
         log_c = self._engine.evidence(features, templates, expected, self._side)
         stack = _joined(log_c, [weight for _, weight in anchors])
@@ -118,7 +122,6 @@ class Measurer:
             sum(weight * getattr(sighting, kind) for sighting, weight in anchors) for kind in ("own", "near", "far")
         ]
         zero += [recent[0].near, recent[1].near, recent[1].far]
-        patches = [task.result() for task in aligning]
         offset = np.concatenate((read.offsets.px - np.stack(zero), [patch.offset for patch in patches])) / self._scale
         spread = np.concatenate((read.offsets.spread_px / self._scale, [patch.residual for patch in patches]))
         return Measured(offset.astype(np.float32), spread.astype(np.float32), *read.share)
@@ -148,6 +151,11 @@ class Measurer:
             side = 2 * min(int(np.ceil(3.0 * sigma_px)), round(20 * self._scale)) + 1
             self._searchers[sigma_px] = side, Reader(side, sigma_px, self._engine.input_size)
         return self._searchers[sigma_px]
+
+
+def aligned_frames(identity: Sighting, recent: Sequence[Sighting]) -> tuple[Patches, Patches]:
+    """The frames whose patches are measured: the one the points were set on, and the last of LAGS frames back."""
+    return Patches(identity.image, identity.points), Patches(recent[-1].image, recent[-1].points)
 
 
 def _joined(log_c: FloatArray, weights: Sequence[float]) -> FloatArray:

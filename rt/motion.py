@@ -5,6 +5,7 @@ Two cheap, well-known estimators of OpenCV look at the same frames: DIS flow (de
 both can be trusted. Both follow small motion very well and drift, which the anchored match corrects.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ class Step:
 
     displacement: FloatArray  # (N, 2) pixels
     half_difference: FloatArray  # (N, 2) dense flow minus the mean of both, pixels
+    aligned: tuple["Aligned", ...] = ()  # patches of earlier frames, around where the points are expected now
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class Aligned:
     residual: FloatArray  # (N,) gray levels by which patch and picture still differ
 
 
+@dataclass(frozen=True)
+class Patches:
+    """Where the points were in an earlier frame: its picture around them is aligned to the newest one."""
+
+    image: NDArray[np.uint8]
+    points: FloatArray  # (N, 2) pixels
+
+
 class PointFlow:
     """Displacement of points from the previous image to this one."""
 
@@ -44,30 +54,44 @@ class PointFlow:
         self._dis = _thrifty_dis()
         self._previous: NDArray[np.uint8] | None = None
         self._dense: FloatArray | None = None
-        self._begun: Future[FloatArray] | None = None
+        self._begun: Future[Step] | None = None
 
-    def begin(self, image: NDArray[np.uint8]) -> None:
-        """Start on the dense flow to an image that `update` will be given next, beside what the caller does now."""
+    def begin(self, image: NDArray[np.uint8], points: FloatArray, earlier: Sequence[Patches] = ()) -> None:
+        """Start on what `update` will be asked next, with the same arguments, beside what the caller does now."""
         if self._previous is not None:
-            self._begun = flow_worker().submit(self._dis.calc, self._previous, image, self._dense)
+            self._begun = flow_worker().submit(self._step, self._previous, image, points, earlier)
 
-    def update(self, image: NDArray[np.uint8], points: FloatArray) -> Step | None:
-        """How far points (N, 2) of the previous image moved to this one (H, W); None for the first image."""
+    def update(self, image: NDArray[np.uint8], points: FloatArray, earlier: Sequence[Patches] = ()) -> Step | None:
+        """How far points (N, 2) of the previous image moved to this one (H, W); None for the first image.
+
+        earlier  patches of frames before, which are aligned to this image around where the points are expected
+        """
         previous, self._previous = self._previous, image
         begun, self._begun = self._begun, None
         if previous is None:
             return None
-        self._dense = begun.result() if begun else self._dis.calc(previous, image, self._dense)
-        smooth = flow_at(self._dense, points)
-        own = lucas_kanade_step(previous, image, points)
-        own = np.where(np.isfinite(own), own, smooth)
-        return Step(0.5 * (smooth + own), 0.5 * (smooth - own))
+        return begun.result() if begun else self._step(previous, image, points, earlier)
 
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
         if self._begun is not None:
             self._begun.result()
         self._previous = self._begun = None
+
+    def _step(
+        self,
+        previous: NDArray[np.uint8],
+        image: NDArray[np.uint8],
+        points: FloatArray,
+        earlier: Sequence[Patches],
+    ) -> Step:
+        self._dense = self._dis.calc(previous, image, self._dense)
+        smooth = flow_at(self._dense, points)
+        own = lucas_kanade_step(previous, image, points)
+        own = np.where(np.isfinite(own), own, smooth)
+        displacement = 0.5 * (smooth + own)
+        aligned = tuple(align(p.image, image, p.points, points + displacement) for p in earlier)
+        return Step(displacement, 0.5 * (smooth - own), aligned)
 
 
 def _thrifty_dis() -> cv2.DISOpticalFlow:

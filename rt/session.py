@@ -61,6 +61,8 @@ class Session:
         self._anchor: AnchorInfo | None = None
         self._anchor_time_s = 0.0
         self._stage_ms: dict[str, float] = {}
+        self._settled: tuple[SettledBeat, ...] = ()  # since the last answer
+        self._is_behind = False  # is there something to catch up with?
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -96,6 +98,7 @@ class Session:
 
     def update(self, frame: Frame) -> Update:
         """Take in the next frame and say where everything is."""
+        self.catch_up()
         message = self._check_continuity(frame)
         with self._stage("preprocess"):
             image, self._scale = preprocess(frame.pixels, self._engine.input_size)
@@ -108,7 +111,15 @@ class Session:
         with self._stage("analyse"):
             points = self._published_points()
             update = self._analyse(frame, entry, points, motion_px_s)
+        self._is_behind = bool(self._groups)
         return replace(update, stage_ms=dict(self._stage_ms), message=message, is_new_epoch=bool(message))
+
+    def catch_up(self) -> None:
+        """Do what the next frame needs and no answer waits for; without this call the next `update` does it first."""
+        if self._is_behind:
+            self._is_behind = False
+            self._tracker.catch_up()
+            self._settled += self._settler.advance()
 
     def set_points(
         self,
@@ -159,7 +170,9 @@ class Session:
 
     def settle_now(self) -> tuple[SettledBeat, ...]:
         """No more frames are to be expected: the finished beats that are not settled yet, settled."""
-        return self._settler.finish()
+        self.catch_up()
+        settled, self._settled = self._settled, ()
+        return settled + self._settler.finish()
 
     # -- a frame's journey, step by step ------------------------------------------------------------------------------
 
@@ -243,7 +256,7 @@ class Session:
                 self._anchor_on(seq)
             if phased.completed is not None:
                 self._finish_beat(phased.completed, contour)
-            beats = self._settler.advance()
+            beats, self._settled = self._settled, ()
         strain = None
         if self._meter is not None and wall_mm is not None and confidence is not None:
             strain = self._meter.update(wall_mm, confidence, frame.time_s)
@@ -319,6 +332,7 @@ class Session:
             self._meter = StrainMeter(self._config.strain, contour.count, contour.segments)
         self._history.reset(first)
         self._settler.reset()
+        self._settled = ()
         self._anchor = AnchorInfo(drawn_on.seq, 0.0, 0)
         self._anchor_time_s = drawn_on.time_s
         drawn_on.points = self._scale.forward(points)
@@ -344,6 +358,7 @@ class Session:
         self._anchors.reset()
         self._history.reset(0)
         self._settler.reset()
+        self._settled = ()
         self._window.forget_points()
 
     @contextmanager

@@ -106,6 +106,10 @@ class Stream:
         """No frame comes for now: what can be said of those that wait for a window to be full."""
         return self._dated(self.session.finish(), started_s)
 
+    def catch_up(self) -> None:
+        """The answers are out: do what only the next frame needs."""
+        self.session.catch_up()
+
     @property
     def is_silent(self) -> bool:
         """Have frames stopped coming?"""

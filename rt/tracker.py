@@ -14,7 +14,7 @@ from specktrack.rt.config import MatchConfig
 from specktrack.rt.engine import Engine, Features
 from specktrack.rt.fusion import Context, FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
-from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting
+from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting, aligned_frames
 from specktrack.rt.motion import PointFlow, Step, align
 from specktrack.rt.position import inside, share_near, soft_argmax
 from specktrack.rt.wall_shape import neighbours_say
@@ -45,6 +45,7 @@ class PointTracker:
         self._identity: Sighting | None = None
         self._appearance: Sighting | None = None
         self._recent: list[Sighting] = []  # of the last frames, newest last
+        self._unseen: tuple[Features, NDArray[np.uint8]] | None = None  # the newest frame, until `catch_up`
         self.around = Neighbourhood.of(self.points, self._scale)  # what the points have to say about each other
         self._pending: FloatArray = np.zeros((0, 2), np.float32)  # drift found, not yet taken out
         self._state: FloatArray = np.zeros((0, 0), np.float32)  # of the fusion
@@ -77,6 +78,7 @@ class PointTracker:
         """Frames are missing: for the next one trust neither flow nor recent templates, and search widely."""
         self._flow.reset()
         self._recent = []
+        self._unseen = None
         self._is_relocalising = True
 
     @property
@@ -108,6 +110,14 @@ class PointTracker:
             self._state = self._engine.fusion.start(len(points))
             self._age = 0
 
+    def catch_up(self) -> None:
+        """Look at the points in the last frame, for the next one: nobody who waits for an answer waits for this."""
+        if self._unseen is not None:
+            features, image = self._unseen
+            self._unseen = None
+            self._recent.append(self._measurer.sighting(features, image, self.points, self.around))
+            del self._recent[: -max(LAGS)]
+
     @property
     def wanted(self) -> int:
         """Frames wanted together: each is followed by itself."""
@@ -118,16 +128,20 @@ class PointTracker:
 
     def look_ahead(self, image: NDArray[np.uint8]) -> None:
         """Start on what needs only the next image, while the engine encodes it."""
+        self.catch_up()
         if self._identity is not None and self._engine.fusion is not None:
-            self._flow.begin(image)
+            self._flow.begin(image, self.points, aligned_frames(self._identity, self._lagging()))
 
     def update(self, features: Features, image: NDArray[np.uint8]) -> None:
         """Find the points in the next frame; raises RuntimeError before `start`."""
         if self._identity is None:
             raise RuntimeError("no points were set")
+        self.catch_up()
         self._age += 1
         fusion = self._engine.fusion
-        self.step = self._flow.update(image, self.points) if fusion is not None else None
+        self.step = None
+        if fusion is not None:
+            self.step = self._flow.update(image, self.points, aligned_frames(self._identity, self._lagging()))
         self.measured = None
         if fusion is None:
             self._follow_anchors(features)
@@ -141,8 +155,7 @@ class PointTracker:
         self._is_relocalising = False
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
         if fusion is not None:
-            self._recent.append(self._measurer.sighting(features, image, self.points, self.around))
-            del self._recent[: -max(LAGS)]
+            self._unseen = (features, image)
 
     def _follow_anchors(self, features: Features) -> None:
         """The classical matcher: the anchors alone, each point on its own, around the last place."""
@@ -170,8 +183,8 @@ class PointTracker:
         """Expect the points where the flow carries them, measure, weigh, correct."""
         assert self._identity is not None
         expected = self.points + flow.displacement
-        recent = [self._recent[-min(lag, len(self._recent))] if self._recent else self._identity for lag in LAGS]
-        measured = self._measurer.measure(features, image, self._anchors(), recent, expected, self.around)
+        recent = self._lagging()
+        measured = self._measurer.measure(features, image, self._anchors(), recent, expected, self.around, flow.aligned)
         vectors = np.concatenate(
             (measured.offset, flow.half_difference[None] / self._scale, self._around_says(flow, expected))
         )
@@ -181,6 +194,11 @@ class PointTracker:
         self.points = expected + fused.correction * self._scale
         self.confidence = self._calibrated(fused.confidence)
         self.measured = measured
+
+    def _lagging(self) -> list[Sighting]:
+        """The sightings LAGS frames back, or as far back as there are any."""
+        assert self._identity is not None
+        return [self._recent[-min(lag, len(self._recent))] if self._recent else self._identity for lag in LAGS]
 
     def _around_says(self, flow: Step, expected: FloatArray) -> FloatArray:
         assert self._identity is not None

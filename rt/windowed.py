@@ -179,5 +179,8 @@ class WindowTracker:
             self._run = self._engine.begin(self._last_image, self.points)
             self._shift = np.zeros_like(self.points)
 
+    def catch_up(self) -> None:
+        """Nothing is left to do after an answer."""
+
     def look_ahead(self, image: Image) -> None:
         """Nothing can be begun before the window is full."""

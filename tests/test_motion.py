@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from streams import grid, shifted, speckle
 
-from specktrack.rt.motion import UNALIGNED, PointFlow, align
+from specktrack.rt.motion import UNALIGNED, Patches, PointFlow, align
 
 NOWHERE = np.array([[np.nan, np.nan]], np.float32)
 PICTURE = speckle()
@@ -27,17 +27,28 @@ def test_flow_begun_beside_the_encoder_is_the_flow_that_is_found() -> None:
     alone, beside = PointFlow(), PointFlow()
     for k in range(3):
         image = shifted(PICTURE, 1.5 * k, -k)
-        beside.begin(image)
-        found, expected = beside.update(image, grid()), alone.update(image, grid())
+        earlier = (Patches(STILL, grid()),)
+        beside.begin(image, grid(), earlier)
+        found, expected = beside.update(image, grid(), earlier), alone.update(image, grid(), earlier)
     assert found is not None
     assert expected is not None
     np.testing.assert_array_equal(found.displacement, expected.displacement)
+    np.testing.assert_array_equal(found.aligned[0].offset, expected.aligned[0].offset)
+
+
+def test_patches_are_aligned_around_where_the_flow_expects_the_points() -> None:
+    flow, image = PointFlow(), shifted(PICTURE, 2.0, -1.0)
+    flow.update(STILL, grid())
+    step = flow.update(image, grid(), (Patches(STILL, grid()),))
+    assert step is not None
+    here = align(STILL, image, grid(), grid() + step.displacement)
+    np.testing.assert_array_equal(step.aligned[0].offset, here.offset)
 
 
 def test_after_a_reset_the_next_frame_is_the_first() -> None:
     flow = PointFlow()
     flow.update(STILL, grid())
-    flow.begin(STILL)
+    flow.begin(STILL, grid())
     flow.reset()
     assert flow.update(STILL, grid()) is None
 

@@ -148,3 +148,16 @@ def test_a_point_that_leaves_the_picture_is_lost_not_invented() -> None:
         update = stream.update(frame(flat, k))
     assert np.isnan(update.points[:, :2]).all()
     assert (update.points[:, 2] == 0).all()
+
+
+def test_catching_up_after_an_answer_changes_no_answer() -> None:
+    """The daemon does it once the answer is out; a clip leaves it to the next frame."""
+    picture, at_once, later = speckle(), session(specknet()), session(specknet())
+    for k in range(8):
+        pixels = shifted(picture, 2 * np.sin(k / 3), 2 * np.cos(k / 3))
+        updates = [each.update(frame(pixels, k)) for each in (at_once, later)]
+        np.testing.assert_array_equal(updates[0].points, updates[1].points)
+        at_once.catch_up()
+        if k == 0:
+            for each in (at_once, later):
+                each.set_points(grid(), "points")
