@@ -22,7 +22,8 @@ from specktrack.rt.plan_cache import has_plan
 
 log = logging.getLogger(__name__)
 
-GPU_DRIVER = Path("/dev/nvidiactl")  # asking costs nothing; importing torch to ask costs seconds
+# Of NVIDIA's drivers on a workstation, on Jetsons, and under WSL: looking costs nothing, importing torch seconds.
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvgpu", "/dev/nvhost-gpu", "/dev/dxg")
 PLAN_SUFFIXES = (".plan", ".engine")
 ROUNDS = 9
 CLEARLY = 0.9  # of ONNX Runtime's time, or less, to be taken instead
@@ -45,9 +46,14 @@ def open_best(config: ModelConfig) -> Engine:
     return _said(engine, "; ".join([*passed_over, why]))
 
 
+def has_gpu() -> bool:
+    """Whether this machine shows an NVIDIA GPU; whether it works is seen when an engine opens."""
+    return any(Path(device).exists() for device in GPU_DEVICES)
+
+
 def gpu_lack(kind: str, config: ModelConfig) -> str | None:
     """What is missing for an engine of a GPU, or None."""
-    if not GPU_DRIVER.exists():
+    if not has_gpu():
         return "no NVIDIA GPU"
     if find_spec(kind) is None:
         return f"{kind} is not installed"

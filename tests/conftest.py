@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from specktrack.rt.engine_choice import GPU_DRIVER
+from specktrack.rt.engine_choice import has_gpu
 
 settings.register_profile("house", deadline=None)  # first calls compile; machines are shared
 settings.load_profile("house")
@@ -28,7 +28,7 @@ def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 @pytest.fixture(scope="session")
 def gpu() -> None:
     """An NVIDIA GPU; without one a test is skipped, or fails where the machine is meant to have one."""
-    if not GPU_DRIVER.exists():
+    if not has_gpu():
         reason = "no NVIDIA GPU here"
         if os.environ.get("SPECKTRACK_REQUIRE_GPU") == "1":
             pytest.fail(f"{reason}, but SPECKTRACK_REQUIRE_GPU=1")
