@@ -13,7 +13,7 @@ from tiny_beats import write_sheets
 from tiny_runs import assert_equal
 
 from specktrack.rt.errors import ConfigError
-from specktrack.rt.fusion import N_MEASURED, N_VECTORS, SHAPES
+from specktrack.rt.fusion import LARGEST_CORRECTION, N_MEASURED, N_VECTORS, SHAPES, STATE, steady_weights
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.measure import FOLLOWS_POINT, MEASUREMENTS
 from specktrack.rt.settings import load_settings
@@ -125,6 +125,28 @@ def test_the_second_round_records_the_tracker_that_the_first_one_taught(whole_ru
     with torch.no_grad():
         missed, missed_untaught = (far_from_recorded(model, batch) for model in (taught, untaught))
     assert missed < 0.01 < missed_untaught
+
+
+def test_half_believed_gains_lie_half_way_and_confidence_is_kept() -> None:
+    model = FusionModel(3)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+    given = torch.randn(1, 5, SHAPES["a"][0]), torch.zeros(1, 5, STATE), torch.eye(5)[None]
+    vectors = torch.randn(1, N_VECTORS, 5, 2)
+    whole, none, half = FusionModel(3), FusionModel(3), FusionModel(3)
+    whole.load_state_dict(model.believed(1.0))
+    none.load_state_dict(model.believed(0.0))
+    half.load_state_dict(model.believed(0.5))
+    with torch.no_grad():
+        (learned, said, _), (fixed, _, _), (between, also_said, _) = (
+            each.step(vectors, *given) for each in (whole, none, half)
+        )
+    steady = torch.einsum("m,bmnx->bnx", torch.from_numpy(steady_weights()["out_bias"])[:N_VECTORS], vectors)
+    torch.testing.assert_close(fixed, steady, atol=1e-5, rtol=0)
+    is_small = learned.norm(dim=-1) < LARGEST_CORRECTION  # larger ones are cut
+    torch.testing.assert_close(between[is_small], ((learned + fixed) / 2)[is_small], atol=1e-4, rtol=0)
+    torch.testing.assert_close(also_said, said)
 
 
 def test_uneven_walls_err_in_every_direction_alike_and_neighbours_err_together() -> None:

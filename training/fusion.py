@@ -63,6 +63,14 @@ class FusionModel(nn.Module):
         """For rt.fusion.FusionNet."""
         return {key: self.get_parameter(key).detach().cpu().numpy().astype(np.float32) for key in SHAPES}
 
+    def believed(self, share: float) -> dict[str, Tensor]:
+        """The state with gains between the fixed (share 0) and the learned ones (1); certainty and confidence stay."""
+        state = {key: value.detach().clone() for key, value in self.state_dict().items()}
+        fixed = torch.from_numpy(steady_weights()["out_bias"])[:N_VECTORS]
+        state["out"][:, :N_VECTORS] *= share
+        state["out_bias"][:N_VECTORS] = share * state["out_bias"][:N_VECTORS] + (1.0 - share) * fixed
+        return state
+
     def step(self, vectors: Tensor, scalars: Tensor, state: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Corrections (B, N, 2), confidence logits (B, N), states; vectors (B, M, N, 2), scalars (B, N, F)."""
         w = self.get_parameter

@@ -53,6 +53,7 @@ class FusionConfig(Section):
     learning_rate: float = Field(default=3e-3, gt=0)
     gains: Literal["fixed", "learned"] = "fixed"  # fixed: only confidence is learned (docs/accuracy.md says why)
     uneven: float = Field(default=0.5, ge=0)  # largest departure of walls from affine motion, share of the motion
+    believed: float = Field(default=1.0, ge=0, le=1)  # share of the learned gains in what is written, rest: fixed ones
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
@@ -77,7 +78,7 @@ def train_fusion(
         error_px = fit(model, records, settings, number)
         _save_whole(done, model.state_dict())
         typer.echo(f"round {number + 1}: {len(records)} sequences, mean error {error_px:.2f} px of 256")
-    state = {"network": network.state["network"], "fusion": dict(model.state_dict())}
+    state = {"network": network.state["network"], "fusion": model.believed(settings.believed)}
     save_checkpoint(out / "tracker.pt", Checkpoint(network.model, network.step, state, network.settings))
     typer.echo(f"Written: {out / 'tracker.pt'}; next: export-trt {out / 'tracker.pt'} --out models --onnx-only")
 
@@ -85,7 +86,7 @@ def train_fusion(
 def _check_same_run(out: Path, settings: FusionConfig) -> None:
     """A folder goes on only with the settings it was begun with; raises InputError."""
     out.mkdir(parents=True, exist_ok=True)
-    path, text = out / "fusion.json", json.dumps(settings.model_dump(mode="json", exclude={"jobs"}), indent=1)
+    path, text = out / "fusion.json", json.dumps(settings.model_dump(mode="json", exclude={"jobs", "believed"}), indent=1)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{out}: holds a run with other settings; choose another out, or remove the folder")
     path.write_text(text, encoding="utf-8")
