@@ -86,7 +86,8 @@ def train_fusion(
 def _check_same_run(out: Path, settings: FusionConfig) -> None:
     """A folder goes on only with the settings it was begun with; raises InputError."""
     out.mkdir(parents=True, exist_ok=True)
-    path, text = out / "fusion.json", json.dumps(settings.model_dump(mode="json", exclude={"jobs", "believed"}), indent=1)
+    told = settings.model_dump(mode="json", exclude={"jobs", "believed"})
+    path, text = out / "fusion.json", json.dumps(told, indent=1)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{out}: holds a run with other settings; choose another out, or remove the folder")
     path.write_text(text, encoding="utf-8")
