@@ -58,6 +58,8 @@ def export(
         export_named(*other, out, size, window, iterations)
         return
     if source.endswith(".onnx"):
+        if verify is not None or calibrate_on is not None:
+            raise InputError(f"{source}: --verify and --calibrate-on need the network; give its checkpoint instead")
         model = Path(source)
     else:
         model = _from_checkpoint(source, out, size, frames, verify, contour, calibrate_on)
@@ -90,8 +92,8 @@ def _from_checkpoint(
     """Write the ONNX files of a checkpoint; raises InputError where they are not what the network is."""
     from specktrack.export.confidence import calibrate
     from specktrack.export.model_files import write_model
-    from specktrack.export.verification import card_parity, phantom_clip, print_table, rows_of, user_clip
-    from specktrack.rt.parity import Deviation, refuse_far
+    from specktrack.export.verification import accept, card_parity, phantom_clip, print_table, rows_of, user_clip
+    from specktrack.rt.parity import Deviation
     from specktrack.training.checkpoint import find_checkpoint, load_checkpoint
 
     loaded = load_checkpoint(find_checkpoint(name))
@@ -107,7 +109,7 @@ def _from_checkpoint(
             progress.update(task, description=f"comparing with the network on {clip.name}")
             rows.extend(rows_of(files, clip))
     print_table(rows)
-    refuse_far(rows)
+    accept(files, rows)
     files = files.save(parity=card_parity(files, rows))
     if calibrate_on is not None:
         files = files.save(confidence_curve=calibrate(files.fp32, calibrate_on))

@@ -25,7 +25,16 @@ from specktrack.export.half import PrecisionPlan, to_half
 from specktrack.export.match_graph import SIDE, write_matching
 from specktrack.rt.errors import InputError
 from specktrack.rt.fusion import save_fusion, steady_weights
-from specktrack.rt.manifest import FileRef, Manifest, Training, file_sha256, open_fusion, reference_to, save_manifest
+from specktrack.rt.manifest import (
+    FileRef,
+    Manifest,
+    Training,
+    file_sha256,
+    manifest_path,
+    open_fusion,
+    reference_to,
+    save_manifest,
+)
 from specktrack.rt.self_check import self_check_of
 from specktrack.training.checkpoint import Checkpoint
 from specktrack.training.encoder import TorchEncoder
@@ -52,6 +61,11 @@ class ModelFiles:
         half = {"file": self.fp16.name, "sha256": file_sha256(self.fp16), "precision": "fp16", "half": None}
         save_manifest(card.model_copy(update=half), self.fp16)
         return ModelFiles(self.network, self.fp32, self.fp16, card)
+
+    def discard(self) -> None:
+        """Take both cards away."""
+        for path in (self.fp32, self.fp16):
+            manifest_path(path).unlink(missing_ok=True)
 
     def reference(self) -> TorchEncoder:
         """The network itself as an engine: what all others are measured against."""

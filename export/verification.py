@@ -15,7 +15,7 @@ from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.engine_torch import TorchEngine
 from specktrack.rt.errors import InputError
 from specktrack.rt.manifest import Parity
-from specktrack.rt.parity import Deviation, VerifyClip, arch, compare, follow
+from specktrack.rt.parity import Deviation, VerifyClip, arch, compare, follow, refuse_far
 from specktrack.rt.points import read_points
 from specktrack.training.phantom import Phantom, standard_spec
 
@@ -76,6 +76,15 @@ def feature_error(files: ModelFiles) -> float:
     image = np.random.default_rng(0).integers(0, 256, files.card.input_size, np.uint8)
     pairs = zip(files.reference().encode(image), OrtEngine(files.fp32).encode(image), strict=True)
     return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def accept(files: ModelFiles, rows: list[Deviation]) -> None:
+    """Raise InputError for a row beyond its bound, and leave no card: without one nothing opens the files."""
+    try:
+        refuse_far(rows)
+    except InputError:
+        files.discard()
+        raise
 
 
 def print_table(rows: list[Deviation]) -> None:

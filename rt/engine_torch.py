@@ -43,6 +43,7 @@ class TorchEngine(DeviceMatcher):
         encoder = companion(model, card.half, "FP16 network") if is_gpu and card.half else model
         self.precision = "fp16" if encoder != model else card.precision
         super().__init__(card.model, card.input_size, open_fusion(model, card), card.confidence_curve, card.match_side)
+        torch.backends.cudnn.allow_tf32 = False  # FP32 convolutions keep their bits
         if threads and not is_gpu:
             torch.set_num_threads(threads)
         self._encoder, self._sampler, self._matcher = (

@@ -1,5 +1,7 @@
 """A checkpoint becomes model files that the runtime opens, equal to the network, with no trace of this machine."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,13 @@ from specktrack.export.audit import half_nodes
 from specktrack.export.cli import app
 from specktrack.export.graph import check_graph
 from specktrack.export.half import element_types
-from specktrack.export.model_files import write_fusion
+from specktrack.export.model_files import ModelFiles, write_fusion
+from specktrack.export.verification import accept
 from specktrack.rt.engine_ort import OrtEngine
-from specktrack.rt.errors import InputError
+from specktrack.rt.errors import EngineError, InputError
 from specktrack.rt.fusion import steady_weights
 from specktrack.rt.manifest import companion, find_model, load_manifest, open_fusion
-from specktrack.rt.parity import VerifyClip, compare, follow, refuse_far
+from specktrack.rt.parity import Deviation, VerifyClip, compare, follow, refuse_far
 from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from specktrack.training.encoder import TorchEncoder
 from specktrack.training.specknet import build
@@ -126,6 +129,21 @@ def test_a_file_of_another_network_is_refused_with_its_figures(exported: Path) -
     assert row.n_frames == 3
     with pytest.raises(InputError, match=r"ONNX Runtime fp32 on speckle: .* px in a frame.*; not usable"):
         refuse_far([row])
+
+
+def test_a_refused_export_leaves_no_card_so_nothing_opens_it(exported: Path, tmp_path: Path) -> None:
+    for path in exported.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    model = tmp_path / exported.name
+    files = ModelFiles(build("specknet-s"), model, model.with_suffix(".fp16.onnx"), load_manifest(model))
+    good = Deviation("phantom", "onnxruntime", "fp32", 4, 1e-5, 1e-4, 1e-3, 1e-3, 1e-3)
+    accept(files, [good])
+    far = (replace(good, read_px=0.0021), replace(good, strain_points=0.11), replace(good, p99_px=float("nan")))
+    for row in far:
+        with pytest.raises(InputError, match="not usable"):
+            accept(files, [good, row])
+    with pytest.raises(EngineError, match=r"its manifest .* is missing"):
+        load_manifest(model)
 
 
 def test_confidence_is_calibrated_on_clips_with_truth(exported: Path) -> None:

@@ -108,6 +108,11 @@ def test_an_onnx_file_needs_no_torch(model: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_needs_the_network_is_refused_for_an_onnx_file(model: Path) -> None:
+    result = run(model, "--out", model.parent / "out", "--verify", "clip.mp4")
+    assert "--verify and --calibrate-on need the network" in str(result.exception)
+
+
 def test_a_sound_model_passes_its_audit_from_the_file_alone(model: Path) -> None:
     assert run(model, "--out", model.parent / "out", "--onnx-only").exit_code == 0
 

@@ -1,4 +1,4 @@
-"""The host's side of TensorRT, over a pretend GPU (simulated_tensorrt.py): builds, cache, buffers, captures, refusals."""
+"""The host's side of TensorRT over a pretend device (simulated_tensorrt.py): builds, cache, captures, refusals."""
 
 import sys
 from collections.abc import Iterator
