@@ -112,7 +112,7 @@ def contour_lengths(
     lengths = np.stack([strain.segment_lengths(curve, smoother.bounds) for curve in curves])
     lost, unsure = (
         np.stack([smoother.lost_segments(p, c, least) for p, c in zip(xy, confidence, strict=True)])
-        for least in (0.0, config.min_confidence)
+        for least in (0.0, config.min_event_confidence)
     )
     lengths[lost] = np.nan
     return curves, lengths, unsure

@@ -59,7 +59,7 @@ def judge(
     for first, last in smoother.point_ranges:
         part = slice(first, last + 1)
         sure = float(np.median(np.nan_to_num(tracks[:, part, 2])))
-        reason = f"confidence {sure:.2f}" if sure < config.min_confidence else None
+        reason = f"confidence {sure:.2f}" if sure < config.min_beat_confidence else None
         worst = 0.0
         for words, distance_px, limit_mm in limits:
             if distance_px is None:

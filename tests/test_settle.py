@@ -343,3 +343,20 @@ def test_three_contours_give_the_strain_of_each_layer() -> None:
     assert [layer.name for layer in beat.layers] == list(depths)
     assert [layer.gls_percent for layer in beat.layers] == pytest.approx([-17.045, -13.310, -9.889], abs=0.15)
     assert beat.gls_percent == pytest.approx(beat.layers[0].gls_percent, abs=0.05)
+
+
+def test_a_segment_that_is_unsure_at_end_systole_is_rejected_but_the_line_stays_whole() -> None:
+    cut = history().cut(events())
+    assert cut is not None
+    cut.points[cut.es_index, 21:30, 2] = 0.4
+    beat = settle(cut, None, (CONTOUR,), MM, CONFIG)
+    assert beat.segments_why[2] == "unsure at end-diastole or end-systole"
+    assert beat.accepted
+    assert beat.gls_percent == pytest.approx(TRUE_GLS, abs=0.3)
+
+
+def test_a_segment_that_is_unsure_for_most_of_the_beat_is_rejected_with_its_confidence() -> None:
+    cut = history().cut(events())
+    assert cut is not None
+    cut.points[6:-6, 21:30, 2] = 0.65
+    assert settle(cut, None, (CONTOUR,), MM, CONFIG).segments_why[2] == "confidence 0.65"
