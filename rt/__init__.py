@@ -10,11 +10,13 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py; manifest.py (the card)
                   trt_runner.py (TensorRT plans): trt_device.py (CUDA), trt_log.py, plan_cache.py
                   feature_matcher.py (matching that engines share)
+                  encode_ahead.py (the next frame's features while the last one is followed)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
                   head_kernel.py, readout.py (head and reading, compiled), fast_math.py
   same_phase.py   the frame that looks like the first one: where drift is taken out
-  phase.py        cardiac phase: ecg.py (R waves), cycle.py (period and events), pulse.py (motion of the image)
+  phase.py        cardiac phase: ecg.py (R waves), pulse.py (what beats in the image), cycle.py (heart-rate model)
+    beat_follower.py  beats without an ECG: beat_search.py (their events), beat_model.py (what a beat looks like)
   windowed.py     models that see a window of frames at once: late_session.py (frames wait until it is full)
   anchor.py       which frame to re-anchor on
   contour.py      resampling, smoothing, segments; strain.py (live strain), strain_rate.py

@@ -13,7 +13,9 @@ import zmq
 
 from specktrack.rt.config import DaemonConfig
 from specktrack.rt.control import Commands, Control
+from specktrack.rt.encode_ahead import EncodeAhead, encode_ahead
 from specktrack.rt.engine import Engine
+from specktrack.rt.frame import Frame
 from specktrack.rt.ingest import Ingest, Received
 from specktrack.rt.publisher import Publisher
 from specktrack.rt.stream import Answer, ServerFacts, Stream
@@ -44,7 +46,7 @@ class Daemon:
         self.config = config
         self.facts = ServerFacts(engine.model, engine.name, version("specktrack"), delay_of(engine))
         self.streams: dict[str, Stream] = {}
-        self._engine = engine
+        self._engine = encode_ahead(engine, self._next_frame)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stop = Wake()
         self._is_stopping = False
@@ -154,6 +156,11 @@ class Daemon:
         stream.published(update.seq, latency_ms | spent_ms)
         self._publish_beats(name, update)
 
+    def _next_frame(self) -> Frame | None:
+        """What will be tracked next, unless something newer pushes it out of the queue."""
+        received = self._ingest.intake.peek()
+        return received.frame if received is not None else None
+
     def _open(self, name: str) -> Stream:
         """A stream begins with its first frame; ingest has already held max_streams."""
         log.info("stream %s: first frame", name)
@@ -201,5 +208,7 @@ class Daemon:
         self._ingest.close()
         self._publisher.close()
         self._control.close()
+        if isinstance(self._engine, EncodeAhead):
+            self._engine.close()
         self._context.term()  # waits at most for the linger of the results and replies
         self._stop.close()

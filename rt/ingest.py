@@ -38,6 +38,7 @@ class _Stream:
         self.frames_in = 0
         self.dropped = 0
         self.gaps = 0
+        self.turn = 0  # when a frame of it was last taken, counted in frames taken of all streams
 
     def follow(self, seq: int) -> None:
         """Count the frames that never came; a number that does not grow is a feed that started again."""
@@ -55,6 +56,7 @@ class Intake:
         self._limits = limits
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._n_taken = 0
         self._n_invalid = 0
         self._complaint = Complaint(LOG_INTERVAL_S)
 
@@ -74,10 +76,23 @@ class Intake:
         return True
 
     def take(self) -> Received | None:
-        """The frame that waits longest, whatever its stream; None when nothing waits."""
+        """The next frame, oldest first within a stream; None when nothing waits.
+
+        Streams take turns: one that sends faster than it can be served loses its own frames, never another's share.
+        """
         with self._lock:
-            waiting = [stream.waiting for stream in self._streams.values() if stream.waiting]
-            return min(waiting, key=lambda frames: frames[0].t_recv_s).popleft() if waiting else None
+            stream = self._next()
+            if stream is None:
+                return None
+            self._n_taken += 1
+            stream.turn = self._n_taken
+            return stream.waiting.popleft()
+
+    def peek(self) -> Received | None:
+        """What `take` would give now, left where it is; a newer frame may still push it out."""
+        with self._lock:
+            stream = self._next()
+            return stream.waiting[0] if stream is not None else None
 
     def is_waiting(self, stream: str) -> bool:
         """Has a frame of this stream not been taken yet?"""
@@ -89,6 +104,11 @@ class Intake:
         with self._lock:
             known = self._streams.get(stream)
             return StreamCounts(known.frames_in, known.dropped, known.gaps) if known else StreamCounts()
+
+    def _next(self) -> _Stream | None:
+        """Of the streams whose frames wait, the one served longest ago."""
+        waiting = [stream for stream in self._streams.values() if stream.waiting]
+        return min(waiting, key=lambda stream: stream.turn) if waiting else None
 
     def _put(self, received: Received) -> None:
         name = received.frame.stream

@@ -5,17 +5,21 @@ import time
 
 import numpy as np
 
+from specktrack.rt import strain, strain_rate
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
 from specktrack.rt.late_session import open_session
+from specktrack.rt.phase import PhaseTracker
 from specktrack.rt.windowed import WindowedEngine
 
 log = logging.getLogger(__name__)
 
 WARM_UP_FRAMES = 8
 SIDE_PX = 256
+PHASE_SIDE_PX, PHASE_RATE_HZ = 32, 30.0
+PHASE_FRAMES, FRAMES_PER_BEAT = 150, 26  # five seconds at 70 beats a minute
 
 
 def warm_up(engine: Engine | WindowedEngine, config: SessionConfig) -> None:
@@ -31,4 +35,19 @@ def warm_up(engine: Engine | WindowedEngine, config: SessionConfig) -> None:
         if seq == 0:
             session.set_points(contour, "contour")
     session.finish()
+    session.catch_up()
+    strain.warm_up()
+    strain_rate.warm_up()
+    _warm_phase(config)
     log.info("warmed up %s on %s in %.1f s", engine.model, engine.name, time.monotonic() - started_s)
+
+
+def _warm_phase(config: SessionConfig) -> None:
+    """A few seconds of a picture that beats: the kernels of the phase are first asked when a period can be seen."""
+    phase = PhaseTracker(config.phase)
+    y, x = np.mgrid[:PHASE_SIDE_PX, :PHASE_SIDE_PX] / PHASE_SIDE_PX - 0.5
+    distance = np.hypot(x, y)
+    for k in range(PHASE_FRAMES):
+        radius = 0.3 + 0.05 * np.cos(2 * np.pi * k / FRAMES_PER_BEAT)
+        image = (100 + 80 * np.cos(40 * distance / radius)).astype(np.uint8)
+        phase.update(k / PHASE_RATE_HZ, image, float(radius), None, ())
