@@ -48,7 +48,7 @@ def export_baseline(name: str, weights: Path, out: Path, wanted: Wanted) -> dict
     baseline = _find(name)
     _check(name, baseline, wanted)
     network = baseline.build()
-    load_official(network, weights)
+    load_official(network, weights, name.removesuffix("-online"))
     return write_files(name, network.eval(), file_sha256(weights), out, wanted)
 
 

@@ -32,7 +32,7 @@ def test_a_clip_just_long_enough_gives_whole_examples() -> None:
 
 
 def test_a_clip_shorter_than_an_example_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="dots-0: 4 frames, but recent_lags need 5"):
+    with pytest.raises(InputError, match="dots-0: 4 frames, but training needs 5"):
         draw_example(np.random.default_rng(0), moving_dots(4), SETTINGS)
 
 

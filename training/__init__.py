@@ -12,6 +12,8 @@ THE NETWORK
 TRAINING
     train.py              train-tracker: the network, on pairs of frames
     train_fusion.py       train-fusion: the fusion, on whole sequences
+    train_baseline.py     train-tracker for trackers of others
+    baseline_losses.py    what these minimise
     losses.py             what the network minimises
     record.py             what the fusion learns from: measurements of the stream on clips
     calibration.py        confidence that means a probability

@@ -74,7 +74,8 @@ def check_clip(path: Path, n_frames: int) -> None:
     """
     found = len(_clip_of(path, _read(path, whole=False)).frames)
     if found < n_frames:
-        raise InputError(f"{path}: {found} frames, but training needs {n_frames}; leave it out or shorten recent_lags")
+        remedy = "leave it out or train on fewer frames (recent_lags, window_frames)"
+        raise InputError(f"{path}: {found} frames, but training needs {n_frames}; {remedy}")
 
 
 def _clip_of(path: Path, fields: dict[str, NDArray[Any]]) -> TrainingClip:

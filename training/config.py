@@ -30,6 +30,8 @@ class TrainConfig(Section):
     affine: AffineRanges = AffineRanges()  # of frames and tracks together
     appearance: bool = True  # gain, noise, shadows and the like on the frames
     window_px: int = Field(default=21, ge=5)  # side of the searched square
+    window_frames: int = Field(default=24, ge=6)  # trackers of others: frames in a row, in place of recent_lags
+    iterations: int = Field(default=4, ge=1)  # trackers of others: refinements
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)  # averaging of the weights in network.pt; 0 switches it off

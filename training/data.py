@@ -1,4 +1,7 @@
-"""Training examples from clips: an anchor frame, recent frames and a target frame, augmented together."""
+"""Training examples from clips: an anchor frame, recent frames and a target frame, augmented together.
+
+Trackers of others are trained on windows of frames in a row instead, which begin with the anchor.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,11 +49,17 @@ class ExampleSettings:
     affine: AffineRanges | None = field(default_factory=AffineRanges)  # None: the clip as it is, fitted into the crop
     appearance: bool = True
     query: QueryShares = field(default_factory=QueryShares)
+    window: int = 0  # frames in a row, the anchor first, in place of anchor, recent frames and target
+
+    @property
+    def span(self) -> int:
+        """Frames that a clip must have."""
+        return self.window or max(self.recent_lags, default=0) + 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples of F frames: anchor, recent frames by falling lag, target."""
+    """B examples of F frames: anchor, recent frames by falling lag, target; or a window."""
 
     frames: NDArray[np.uint8]  # (B, F, size, size)
     points: FloatArray  # (B, F, N, 2) pixels of the crop
@@ -71,12 +80,10 @@ def draw_example(rng: np.random.Generator, clip: TrainingClip, settings: Example
     Points are finite also where the clip knows no position; they are not visible there.
     Raises InputError for a clip with fewer frames than an example spans.
     """
-    needed = max(settings.recent_lags, default=0) + 1
-    if len(clip.frames) < needed:
-        raise InputError(
-            f"{clip.name}: {len(clip.frames)} frames, but recent_lags need {needed}; leave it out or shorten the lags"
-        )
-    chosen = _choose_frames(rng, clip, settings)
+    if len(clip.frames) < settings.span:
+        raise InputError(f"{clip.name}: {len(clip.frames)} frames, but training needs {settings.span}; leave it out")
+    choose = _choose_window if settings.window else _choose_frames
+    chosen = choose(rng, clip, settings)
     shape = clip.frames.shape[1], clip.frames.shape[2]
     middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2], np.float32)
     seen = np.flatnonzero(clip.visible[:, chosen[0]])
@@ -100,6 +107,15 @@ def _choose_frames(rng: np.random.Generator, clip: TrainingClip, settings: Examp
     target = int(rng.integers(lags.max(initial=0), n_frames))
     others = np.array([*(target - lags), target])
     return np.array([anchor, *(others if rng.random() < 0.5 else n_frames - 1 - others)])
+
+
+def _choose_window(rng: np.random.Generator, clip: TrainingClip, settings: ExampleSettings) -> NDArray[np.int64]:
+    """Frames in a row from the anchor on, or as near to it as there is room; half of the time they run backwards."""
+    n_frames, window = len(clip.frames), settings.window
+    anchor = _choose_anchor(rng, clip, settings.query)
+    if rng.random() < 0.5:
+        return min(anchor, n_frames - window) + np.arange(window)
+    return max(anchor, window - 1) - np.arange(window)
 
 
 def _choose_anchor(rng: np.random.Generator, clip: TrainingClip, shares: QueryShares) -> int:

@@ -37,6 +37,10 @@ class Losses:
     fused_px: float  # of the anchor pooled with neighbours
     likelihood: float
 
+    def values(self) -> list[float]:
+        """What a run writes down: total, single_px, fused_px, nll."""
+        return [self.total.item(), self.single_px, self.fused_px, self.likelihood]
+
 
 def cross_entropy(log_weight: Tensor, centre: Tensor, truth: Tensor) -> Tensor:
     """-log probability (...,) at truth (..., 2), pixels, read bilinearly from log_weight (..., S, S) around centre."""

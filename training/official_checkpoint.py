@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from specktrack.rt.errors import InputError
 
-WRAPPERS = ("model_state_dict", "state_dict", "model", "network")
+WRAPPERS = ("model_state_dict", "state_dict", "model", "network", "state")  # the last is that of train-tracker
 PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
-def load_official(network: nn.Module, path: Path) -> None:
-    """Fill a network from a checkpoint file; every key must fit. Raises InputError naming the first that does not."""
+def load_official(network: nn.Module, path: Path, name: str = "") -> None:
+    """Fill a network from a checkpoint file; every key must fit. Raises InputError naming the first that does not.
+
+    name  of the tracker: a checkpoint of train-tracker says whose it is, and two of them have the same keys
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the checkpoint you downloaded (docs/baselines.md)")
     try:
@@ -27,9 +30,16 @@ def load_official(network: nn.Module, path: Path) -> None:
         raise InputError(
             f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}); download it again"
         ) from error
+    _refuse_another(stored, name, path)
     state = _without_prefix(_state_of(stored, path))
     _refuse_misfits(network.state_dict(), state, path)
     network.load_state_dict(state)
+
+
+def _refuse_another(stored: Any, name: str, path: Path) -> None:
+    trained = stored.get("model") if isinstance(stored, Mapping) else None
+    if name and isinstance(trained, str) and trained != name:
+        raise InputError(f"{path}: holds {trained}, not {name}; name the tracker it was trained for")
 
 
 def _state_of(stored: Any, path: Path) -> Mapping[str, Tensor]:

@@ -178,7 +178,7 @@ def open_tracker(name: str, weights: Path | None) -> PointTracker:
     if weights is None:
         return wrap(_random(build))
     network = build()
-    load_official(network, weights)
+    load_official(network, weights, name)
     warn_of_licence(name)
     return wrap(network)
 

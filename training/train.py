@@ -11,7 +11,7 @@ its own losses and its own batch statistics among them.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ import typer
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from specktrack.rt import console
 from specktrack.rt.errors import InputError, SpeckError
@@ -29,7 +29,8 @@ from specktrack.training.config import TrainConfig, load_train_config
 from specktrack.training.data import Batch, ExampleSettings
 from specktrack.training.journal import Journal
 from specktrack.training.loader import Plan, batches
-from specktrack.training.losses import Losses, StreamNoise, stream_losses
+from specktrack.training.losses import StreamNoise, stream_losses
+from specktrack.training.point_tracker import TRACKERS
 from specktrack.training.sources import ClipPool
 from specktrack.training.specknet import build
 
@@ -40,6 +41,19 @@ NOISE_STREAM = 2**32 - 1  # beside the streams of the examples, which count from
 app = console.new_app()
 
 
+class StepLosses(Protocol):
+    """Losses of one step."""
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        ...
+
+    def values(self) -> list[float]:
+        """What is written down, the total first."""
+        ...
+
+
 class DivergedError(SpeckError):
     """The loss is no longer a number."""
 
@@ -47,14 +61,17 @@ class DivergedError(SpeckError):
 class Trainer:
     """Network, optimiser and schedule of one run; `run()` goes from where the checkpoint stands to the end."""
 
+    figures: tuple[str, ...] = ("total", "single_px", "fused_px", "nll")
+    headline = "fused_px"
+    clip_norm = 1.0  # of gradients
+
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.fabric = _fabric(config)
-        self.network = build(config.model).to(self.fabric.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = self._build().to(self.fabric.device)
         self.average = WeightAverage({"network": self.network}, config.ema)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -65,6 +82,11 @@ class Trainer:
         self.step = 0
         self.pending: list[list[float]] = []  # of the journal
         self.out = Path(config.out)
+
+    def _build(self) -> nn.Module:
+        network = build(self.config.model)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def initialise(self) -> None:
         """Weights of another run, if the settings name one; everything else starts afresh."""
@@ -112,11 +134,10 @@ class Trainer:
         with the batch saved.
         """
         config, is_first = self.config, self.fabric.is_global_zero
-        ClipPool(config.data).check(max(config.recent_lags, default=0) + 1, quiet=not is_first)
+        ClipPool(config.data).check(self.plan().examples.span, quiet=not is_first)
         if not self.step:
             self.initialise()
-        network, optimizer = self.fabric.setup(self.network, self.optimizer, _reapply_compile=False)
-        network.mark_forward_method("raw_maps")
+        network, optimizer = self._set_up()
         network.train()
         made = batches(self.plan(), self.step, config.steps, config.workers, config.cache_mb)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -127,8 +148,9 @@ class Trainer:
                 losses = self._train_step(network, optimizer, batch)
                 self.step += 1
                 self.average.update(self.step)
-                journal.add(self.step, losses, rate)
-                progress.update(task, completed=self.step, description=f"fused {journal.fused_px:.2f} px")
+                journal.add(self.step, losses.values(), rate)
+                newest = journal.means[self.figures.index(self.headline)]
+                progress.update(task, completed=self.step, description=f"{self.headline} {newest:.2f}")
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                     self.save()
 
@@ -140,20 +162,30 @@ class Trainer:
         )
         return Plan(config.seed, config.batch, config.data, examples, self.fabric.global_rank)
 
+    def _set_up(self) -> tuple[Any, Any]:
+        """Network and optimiser on their devices."""
+        network, optimizer = self.fabric.setup(self.network, self.optimizer, _reapply_compile=False)
+        network.mark_forward_method("raw_maps")
+        return network, optimizer
+
     def _journal(self) -> Journal:
         folder = self.out if self.fabric.is_global_zero else None
-        return Journal(folder, self.step, self.config.steps, self.config.log_every, self.pending)
+        return Journal(folder, self.step, self.config.steps, self.config.log_every, self.pending, self.figures)
 
-    def _train_step(self, network: Any, optimizer: Any, batch: Batch) -> Losses:
-        frames, points, visible = _tensors(batch, self.fabric.device)
+    def _losses(self, network: Any, frames: Tensor, points: Tensor, visible: Tensor) -> StepLosses:
+        """Of frames (B, F, H, W) in [0, 1], points (B, F, N, 2) in pixels, visible (B, F, N)."""
         maps = network.raw_maps(frames.flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.fabric.device.type, enabled=False):
-            losses = stream_losses(maps, points, visible, StreamNoise(), self.config.window_px, self._noise_of_step())
+            return stream_losses(maps, points, visible, StreamNoise(), self.config.window_px, self._noise_of_step())
+
+    def _train_step(self, network: Any, optimizer: Any, batch: Batch) -> StepLosses:
+        frames, points, visible = _tensors(batch, self.fabric.device)
+        losses = self._losses(network, frames, points, visible)
         if not torch.isfinite(losses.total):
             raise DivergedError(self._save_bad_batch(frames, points, visible))
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(losses.total)
-        self.fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
+        self.fabric.clip_gradients(network, optimizer, max_norm=self.clip_norm, error_if_nonfinite=False)
         optimizer.step()
         self.schedule.step()
         return losses
@@ -207,6 +239,15 @@ def _tensors(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor
     return frames, torch.from_numpy(batch.points).to(device), torch.from_numpy(batch.visible).to(device)
 
 
+def trainer_of(config: TrainConfig) -> Trainer:
+    """The run that trains the network of the settings, ours or a tracker of others."""
+    if config.model not in TRACKERS:
+        return Trainer(config)
+    from specktrack.training.train_baseline import BaselineTrainer  # it is a Trainer, so it cannot come first
+
+    return BaselineTrainer(config)
+
+
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file, for example configs/train/specknet_s.yaml.")],
@@ -215,7 +256,7 @@ def train(
 ) -> None:
     """Train a tracker on clips. Research use only."""
     settings = load_train_config(config, set_ or [])
-    trainer = Trainer(settings)
+    trainer = trainer_of(settings)
     if resume:
         trainer.restore()
     elif (trainer.out / "last.pt").exists():

@@ -147,7 +147,7 @@ def open_engine(config: ModelConfig) -> TorchWindowed:
     """The model with the user's checkpoint; cotracker3 wants the online one. Raises InputError."""
     build, run, size = MODELS[config.name]
     network = build()
-    load_official(network, Path(config.weights))
+    load_official(network, Path(config.weights), config.name)
     warn_of_licence(config.name)
     if config.threads:
         torch.set_num_threads(config.threads)
