@@ -1,9 +1,9 @@
 """A heart of known strain through the real session, and the report of many."""
 
-import cv2
 import numpy as np
 import pytest
-from streams import SIDE, arch, speckle
+from shrinking import ES_S, PERIOD_S, RATE_HZ, REST_S, shrinking
+from streams import arch
 
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.contour import resample_contour
@@ -14,51 +14,22 @@ from specktrack.training.strain_report import markdown, per_heart, segment_error
 from specktrack.training.strain_trial import BeatScore, HeartScore, contour_strain, try_heart
 from specktrack.training.virtual_hearts import HeartFilm
 
-RATE_HZ, PERIOD_S, ES_S, BEATS = 40.0, 0.85, 0.34, 5
-SHRINK = 0.12
-MIDDLE = np.array([128.0, 150.0])
-
-
-def scale(t: float) -> float:
-    """1 at end-diastole, 1 - SHRINK at end-systole, at rest from two thirds of the beat on."""
-    t = t % PERIOD_S
-    if t < ES_S:
-        return 1.0 - SHRINK * np.sin(0.5 * np.pi * t / ES_S) ** 2
-    return 1.0 - SHRINK * np.cos(0.5 * np.pi * min((t - ES_S) / 0.2, 1.0)) ** 2
+BEATS = 5
 
 
 def shrinking_film() -> HeartFilm:
-    """Speckle that shrinks towards a point and comes back: every segment shortens by 12 %."""
-    picture, margin = speckle(), SIDE / 2
-    times = np.arange(round(BEATS * PERIOD_S * RATE_HZ)) / RATE_HZ
-    frames, walls = [], []
-    line = resample_contour(arch(), 61)
-    for t in times:
-        s = scale(t)
-        matrix = np.array([[s, 0, 0], [0, s, 0]], float)
-        matrix[:, 2] = MIDDLE - s * (MIDDLE + margin)
-        frames.append(cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR))
-        walls.append(MIDDLE + s * (line - MIDDLE))
+    frames, contour = shrinking(BEATS)
     starts = np.arange(BEATS + 1) * PERIOD_S
-    return HeartFilm(
-        "shrinking",
-        np.stack(frames).astype(np.uint8),
-        np.stack(walls, 1).astype(np.float32),
-        RATE_HZ,
-        0.7,
-        starts,
-        starts[:-1] + ES_S,
-        starts[:-1] + 0.7,
-    )
+    return HeartFilm("shrinking", frames, contour, RATE_HZ, 0.7, starts, starts[:-1] + ES_S, starts[:-1] + REST_S)
 
 
 @pytest.fixture(scope="module")
-def shrinking() -> HeartScore:
+def shrunk() -> HeartScore:
     return try_heart(shrinking_film(), "ed", SessionConfig(), OrtEngine(find_model("specknet-s"), threads=1))
 
 
-def test_a_wall_that_shrinks_by_twelve_percent_reads_minus_twelve(shrinking: HeartScore) -> None:
-    beats = [beat for beat in shrinking.beats if beat.accepted]
+def test_a_wall_that_shrinks_by_twelve_percent_reads_minus_twelve(shrunk: HeartScore) -> None:
+    beats = [beat for beat in shrunk.beats if beat.accepted]
     assert len(beats) >= 2
     for beat in beats:
         assert beat.truth == pytest.approx(-12.0, abs=0.1), "events fall between frames"
@@ -67,14 +38,14 @@ def test_a_wall_that_shrinks_by_twelve_percent_reads_minus_twelve(shrinking: Hea
         assert beat.error_mm < 0.15
 
 
-def test_its_beats_are_tracked_twice_and_published_before_the_next_is_over(shrinking: HeartScore) -> None:
-    assert all(beat.retracked for beat in shrinking.beats)
-    assert all(beat.waited_beats < 1.15 for beat in shrinking.beats), "the next ED is confirmed a few frames late"
+def test_its_beats_are_tracked_twice_and_published_before_the_next_is_over(shrunk: HeartScore) -> None:
+    assert all(beat.retracked for beat in shrunk.beats)
+    assert all(beat.waited_beats < 1.15 for beat in shrunk.beats), "the next ED is confirmed a few frames late"
 
 
-def test_its_points_stay_where_they_are_from_beat_to_beat(shrinking: HeartScore) -> None:
-    assert shrinking.n_true_beats == BEATS - 1
-    assert max(shrinking.stray_mm) < 0.5
+def test_its_points_stay_where_they_are_from_beat_to_beat(shrunk: HeartScore) -> None:
+    assert shrunk.n_true_beats == BEATS - 1
+    assert max(shrunk.stray_mm) < 0.5
 
 
 def test_strain_of_a_contour_is_that_of_its_segments() -> None:
