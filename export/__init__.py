@@ -6,7 +6,7 @@ match_graph.py  its matching head, for engines whose features stay on a device
 half.py         FP32 ONNX to strongly typed FP16, by a precision plan
 audit.py        what a device would compute wrongly without a word: refused, with the node's name
 model_files.py  all files of a model; confidence.py (calibration)
-verification.py how far they are from the network (rt/parity.py)
+verification.py how far they are from the network; comparison.py (clips and the table; rt/parity.py)
 plan_files.py   TensorRT plans of a model: cache, checks, card; build_config.py, plan_table.py (--list, --inspect)
 trt_build.py    ONNX to one plan
 

@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from specktrack.export.baseline_command import export_named, named_baseline, refuse_plan
 from specktrack.export.build_config import BuildConfig, point_counts
+from specktrack.export.comparison import print_table, user_clip
 from specktrack.export.plan_files import build_plans, refuse_without_tensorrt, source_of
 from specktrack.rt import console
 from specktrack.rt.errors import InputError
@@ -58,8 +59,8 @@ def export(
         export_named(*other, out, size, window, iterations)
         return
     if source.endswith(".onnx"):
-        if verify is not None or calibrate_on is not None:
-            raise InputError(f"{source}: --verify and --calibrate-on need the network; give its checkpoint instead")
+        if calibrate_on is not None or (onnx_only and verify is not None):
+            raise InputError(f"{source}: --calibrate-on and --verify need the network; give its checkpoint instead")
         model = Path(source)
     else:
         model = _from_checkpoint(source, out, size, frames, verify, contour, calibrate_on)
@@ -67,7 +68,8 @@ def export(
     if onnx_only:
         return
     refuse_without_tensorrt(model)
-    plan, is_known = build_plans(files, out, counts, options, force)
+    clips = [] if verify is None else [user_clip(verify, contour)]
+    plan, is_known = build_plans(files, out, counts, options, clips, force)
     typer.echo(f"{'Taken from the cache' if is_known else 'Built'}: {plan}, with its companions and card")
 
 
@@ -92,7 +94,7 @@ def _from_checkpoint(
     """Write the ONNX files of a checkpoint; raises InputError where they are not what the network is."""
     from specktrack.export.confidence import calibrate
     from specktrack.export.model_files import write_model
-    from specktrack.export.verification import accept, card_parity, phantom_clip, print_table, rows_of, user_clip
+    from specktrack.export.verification import NETWORK, accept, parities, phantom_clip, rows_of
     from specktrack.rt.parity import Deviation
     from specktrack.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -108,9 +110,9 @@ def _from_checkpoint(
         for clip in clips:
             progress.update(task, description=f"comparing with the network on {clip.name}")
             rows.extend(rows_of(files, clip))
-    print_table(rows)
+    print_table(rows, NETWORK)
     accept(files, rows)
-    files = files.save(parity=card_parity(files, rows))
+    files = files.save(parities(files, rows))
     if calibrate_on is not None:
         files = files.save(confidence_curve=calibrate(files.fp32, calibrate_on))
     typer.echo(f"Written: {files.fp32}, {files.fp16.name}, their matching graphs, fusion weights and cards")

@@ -9,7 +9,7 @@ NAME.json, NAME.fp16.json   the cards
 """
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from specktrack.rt.fusion import save_fusion, steady_weights
 from specktrack.rt.manifest import (
     FileRef,
     Manifest,
+    Parity,
     Training,
     file_sha256,
     manifest_path,
@@ -52,15 +53,16 @@ class ModelFiles:
     network: SpeckNet
     fp32: Path
     fp16: Path
-    card: Manifest  # of fp32; the FP16 one's says the same of itself
+    card: Manifest  # of fp32, without parity; the FP16 one's says the same of itself
+    parities: dict[str, Parity] = field(default_factory=dict)  # by precision
 
-    def save(self, **update: Any) -> "ModelFiles":
-        """Write both cards, with what was found out since."""
-        card = self.card.model_copy(update=update)
-        save_manifest(card, self.fp32)
+    def save(self, parities: dict[str, Parity] | None = None, **update: Any) -> "ModelFiles":
+        """Write both cards, with what was found out since; each file has its own parity, by precision."""
+        made = replace(self, card=self.card.model_copy(update=update), parities=parities or self.parities)
+        save_manifest(made.card.model_copy(update={"parity": made.parities.get("fp32")}), self.fp32)
         half = {"file": self.fp16.name, "sha256": file_sha256(self.fp16), "precision": "fp16", "half": None}
-        save_manifest(card.model_copy(update=half), self.fp16)
-        return ModelFiles(self.network, self.fp32, self.fp16, card)
+        save_manifest(made.card.model_copy(update={**half, "parity": made.parities.get("fp16")}), self.fp16)
+        return made
 
     def discard(self) -> None:
         """Take both cards away."""

@@ -1,11 +1,12 @@
 """From a model's ONNX files to its three TensorRT plans on this machine: cache, build, checks, card.
 
 A plan that was built before from the same file, for the same GPU, TensorRT, profile and flags is taken from the cache.
-A new one is read back: its inputs and outputs must be those asked for, and on the device it must find what the network
-finds (the self-check of rt) before its card is written.
+A new one is read back: its inputs and outputs must be those asked for, and on the device it must follow points to where
+its FP32 file in ONNX Runtime follows them, or it is not kept.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from specktrack.export.audit import audit
 from specktrack.export.build_config import MOST_TEMPLATES, BuildConfig
+from specktrack.export.comparison import parity_of, print_table
+from specktrack.rt.cache import key_hash
+from specktrack.rt.config import ModelConfig
+from specktrack.rt.engine import open_checked
+from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.errors import EngineError, InputError
 from specktrack.rt.manifest import (
     Manifest,
@@ -25,7 +31,9 @@ from specktrack.rt.manifest import (
     reference_to,
     save_manifest,
 )
+from specktrack.rt.parity import Deviation, VerifyClip, compare, follow, refuse_far
 from specktrack.rt.plan_cache import plan_folder, plan_name, plans_folder
+from specktrack.rt.precision_gate import N_FRAMES, swaying_clip
 
 Shape = tuple[int, ...]
 Profile = dict[str, tuple[Shape, Shape, Shape]]  # least, best and most shape of every input
@@ -39,11 +47,12 @@ class Source:
     sample: Path
     match: Path
     card: Manifest  # of the encoder
+    reference: Path  # what its plan is compared with: the FP32 file, where it was given
 
 
 def source_of(model: Path, precision: str) -> Source:
     """The files of an exported model in the wanted precision, audited; raises InputError or EngineError."""
-    card = load_manifest(model)
+    card, reference = load_manifest(model), model
     if precision == "fp16" and card.precision == "fp32":
         model = companion(model, card.half, "FP16 network")
         card = load_manifest(model)
@@ -53,7 +62,7 @@ def source_of(model: Path, precision: str) -> Source:
     audit(onnx.load(str(model)))
     audit(onnx.load(str(sample)), coordinates=("points",), is_half_allowed=False)
     audit(onnx.load(str(match)), coordinates=("centre",), is_half_allowed=False)
-    return Source(model, sample, match, card)
+    return Source(model, sample, match, card, reference)
 
 
 def refuse_without_tensorrt(model: Path) -> None:
@@ -86,9 +95,18 @@ def _gpu_lack() -> str:
 
 
 def build_plans(
-    source: Source, out: Path, points: tuple[int, int, int], options: BuildConfig, is_forced: bool
+    source: Source,
+    out: Path,
+    points: tuple[int, int, int],
+    options: BuildConfig,
+    clips: Sequence[VerifyClip] = (),
+    is_forced: bool = False,
 ) -> tuple[Path, bool]:
-    """The encoder's plan in `out`, its companions and card beside it, and whether it came from the cache."""
+    """The encoder's plan in `out`, its companions and card beside it, and whether it came from the cache.
+
+    clips  what a new plan is compared on, beside swaying speckle
+    Raises EngineError or InputError, and keeps nothing, when a plan cannot be built or finds points elsewhere.
+    """
     from specktrack.export.trt_build import check_version
 
     check_version()
@@ -99,6 +117,8 @@ def build_plans(
     if not is_known:
         folder.mkdir(parents=True, exist_ok=True)
         _build_all(source, plan, points, options, wanted)
+    if not is_known or clips:
+        _accept(plan, source, clips)
     out.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         shutil.copy2(path, out / path.name)
@@ -113,6 +133,7 @@ def _wanted(source: Source, points: tuple[int, int, int], options: BuildConfig) 
     gpu = Gpu.here()
     return Plan(
         onnx_sha256=source.card.sha256,
+        card=key_hash({"card": source.card.model_dump_json(exclude={"parity", "versions"})}),
         tensorrt=trt.__version__,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
@@ -147,11 +168,29 @@ def _build_all(source: Source, plan: Path, points: tuple[int, int, int], options
         }
     )
     save_manifest(card, plan)
+
+
+def _accept(plan: Path, source: Source, clips: Sequence[VerifyClip]) -> None:
+    """Compare the plan on the device with its FP32 file on the CPU: noted on the card, or the plan is taken away."""
+    against = f"{source.reference.name} in ONNX Runtime"
     try:
-        _check_on_device(plan)
+        rows = _rows(plan, source, clips)
+        print_table(rows, against)
+        refuse_far(rows)
     except BaseException:
-        plan.unlink()  # a plan that was not found right is not left in the cache
+        plan.unlink()  # what was not found right is not left in the cache
         raise
+    card = load_manifest(plan)
+    save_manifest(card.model_copy(update={"parity": parity_of(rows, against)}), plan)
+
+
+def _rows(plan: Path, source: Source, clips: Sequence[VerifyClip]) -> list[Deviation]:
+    exact = OrtEngine(source.reference)
+    engine = open_checked("tensorrt", ModelConfig(name=str(plan), engine="tensorrt"))
+    every = [swaying_clip(engine.input_size, N_FRAMES), *clips]
+    rows = [compare(clip, follow(exact, clip), engine, "tensorrt") for clip in every]
+    engine.close()
+    return rows
 
 
 def profile_of(graph: Path, card: Manifest, points: tuple[int, int, int]) -> Profile:
@@ -183,11 +222,3 @@ def _check_table(plan: Path, graph: Path, profile: Profile) -> None:
     stream.close()
     if found != dict(profile) or made != asked:
         raise EngineError(f"{plan.name}: was built with {found} to {made}, asked for {dict(profile)} to {asked}")
-
-
-def _check_on_device(plan: Path) -> None:
-    """Ask the points of the self-check, eagerly and by graph, on the device; raises EngineError."""
-    from specktrack.rt.config import ModelConfig
-    from specktrack.rt.engine import open_checked
-
-    open_checked("tensorrt", ModelConfig(name=str(plan), engine="tensorrt")).close()

@@ -18,7 +18,7 @@ class Parity(Section):
     """Agreement with the network the file was exported from; pixels of the model's image."""
 
     against: str
-    max_feature_error: float
+    max_feature_error: float | None = None  # where features can be compared one by one
     max_px: float  # of any point of any frame by itself
     p99_px: float | None = None  # followed through whole clips
     strain_points: float | None = None  # largest difference of a contour's strain, percent points
@@ -42,6 +42,7 @@ class Plan(Section):
     """What a TensorRT plan was built from and for; it fits nothing else."""
 
     onnx_sha256: str
+    card: str  # hash of what the ONNX file's card says: matching graphs, fusion weights, calibration
     tensorrt: str
     gpu: str
     compute_capability: str

@@ -72,6 +72,9 @@ def test_the_exported_file_is_opset_18_and_equal_to_the_network(exported: Path) 
     assert card.parity.max_px < 0.002
     assert card.parity.frames is not None
     assert card.parity.frames > 4, "the user's clip counts too"
+    half = load_manifest(companion(exported, card.half, "FP16 network")).parity
+    assert half is not None
+    assert card.parity.max_px < half.max_px < 0.05, "each file has its own figures"
 
 
 def test_the_half_precision_file_is_half_in_its_layers_and_fp32_in_its_features(exported: Path) -> None:

@@ -23,6 +23,7 @@ from specktrack.rt.plan_cache import find_plan, has_plan, known_plans, plan_fold
 
 PLAN = Plan(
     onnx_sha256="0" * 64,
+    card="0" * 16,
     tensorrt="10.12.0",
     gpu="NVIDIA RTX A2000",
     compute_capability="8.6",
@@ -109,8 +110,8 @@ def test_an_onnx_file_needs_no_torch(model: Path) -> None:
 
 
 def test_what_needs_the_network_is_refused_for_an_onnx_file(model: Path) -> None:
-    result = run(model, "--out", model.parent / "out", "--verify", "clip.mp4")
-    assert "--verify and --calibrate-on need the network" in str(result.exception)
+    result = run(model, "--out", model.parent / "out", "--onnx-only", "--verify", "clip.mp4")
+    assert "--calibrate-on and --verify need the network" in str(result.exception)
 
 
 def test_a_sound_model_passes_its_audit_from_the_file_alone(model: Path) -> None:
@@ -146,6 +147,7 @@ def test_the_wanted_precision_picks_the_file(model: Path) -> None:
     ("changed", "value"),
     [
         ("onnx_sha256", "1" * 64),
+        ("card", "1" * 16),
         ("tensorrt", "11.4.0"),
         ("gpu", "NVIDIA H100"),
         ("compute_capability", "9.0"),

@@ -14,9 +14,10 @@ from specktrack.export.cli import app
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.engine import Engine, open_engine
 from specktrack.rt.engine_ort import OrtEngine
-from specktrack.rt.errors import EngineError
+from specktrack.rt.errors import EngineError, InputError
 from specktrack.rt.manifest import find_model, load_manifest, save_manifest
 from specktrack.rt.parity import compare, follow
+from specktrack.rt.plan_cache import known_plans
 from specktrack.rt.precision_gate import swaying_clip
 
 MODEL = find_model("specknet-s")
@@ -26,6 +27,7 @@ PLAN = "specknet-s.fp16.trt.plan"
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("specktrack.export.plan_files.N_FRAMES", 5)
         patch.setenv("SPECKTRACK_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield simulated_tensorrt.install(patch)
         for name in simulated_tensorrt.OURS:
@@ -42,6 +44,7 @@ def plans(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = build(out)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "Built: " in result.output
+    assert "Against specknet-s.onnx in ONNX Runtime" in result.output
     return out
 
 
@@ -66,6 +69,8 @@ def test_a_plan_has_its_companions_and_a_card_that_says_what_it_fits(plans: Path
     assert (card.plan.tensorrt, card.plan.gpu, card.plan.compute_capability) == ("10.12.0", "Pretend GPU", "8.6")
     assert card.plan.points == (1, 16, 32)
     assert card.precision == "fp16"
+    assert card.parity is not None
+    assert card.parity.against == "specknet-s.onnx in ONNX Runtime"
     for reference in (card.sample, card.match, card.fusion):
         assert reference is not None
         assert (plans / reference.file).is_file()
@@ -113,6 +118,17 @@ def test_what_was_built_before_comes_from_the_cache_unless_forced(plans: Path, t
     assert "Built: " in build(tmp_path / "forced", "--force").output
     assert "Built: " in build(tmp_path / "wider", "--points", "1,16,48").output
     assert "specknet-s" in CliRunner().invoke(app, ["--list"]).output
+
+
+def test_a_plan_that_follows_points_elsewhere_is_not_kept(
+    plans: Path, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specktrack.rt.parity.FOLLOWED_PX", 1e-9)
+    result = build(tmp_path, "--points", "1,16,24")
+    assert isinstance(result.exception, InputError)
+    assert "tensorrt fp16 on swaying speckle" in str(result.exception)
+    assert not (tmp_path / PLAN).exists()
+    assert [card.plan.points for _, card in known_plans() if card.plan].count((1, 16, 24)) == 0
 
 
 def test_auto_and_the_name_of_the_model_find_the_plan_built_here(plans: Path) -> None:
