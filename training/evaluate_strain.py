@@ -24,13 +24,14 @@ from specktrack.rt.engine import Engine, open_engine
 from specktrack.rt.errors import InputError
 from specktrack.rt.settings import load_settings
 from specktrack.training.figures import require_matplotlib
-from specktrack.training.score_cache import model_fingerprint
+from specktrack.training.score_cache import code_fingerprint, model_fingerprint
 from specktrack.training.strain_config import HeartsConfig, StrainEvalConfig
 from specktrack.training.strain_report import draw, markdown, write_json
 from specktrack.training.strain_trial import HeartScore, try_heart
 from specktrack.training.virtual_hearts import film, hearts
 
 app = console.new_app()
+MEASURING_CODE = "specktrack.training.strain_trial"
 
 
 @app.command()
@@ -76,11 +77,11 @@ def measure(
 def _scores(
     settings: StrainEvalConfig, some: HeartsConfig, session: SessionConfig, engine: Engine, fresh: bool
 ) -> list[HeartScore]:
-    out, scores = Path(settings.out), []
+    out, scores, code = Path(settings.out), [], code_fingerprint(MEASURING_CODE)
     chosen = islice(hearts(some), some.count)
     for seed, spec in track(chosen, description="hearts", total=some.count):
-        basis = [settings.model, model_fingerprint(settings.model), settings.drawn, session.model_dump(), repr(spec)]
-        key = hashlib.sha256(repr([*basis, some.seconds]).encode()).hexdigest()[:16]
+        basis = [settings.model, model_fingerprint(settings.model), settings.drawn, session.model_dump(), code]
+        key = hashlib.sha256(repr([*basis, spec, some.seconds]).encode()).hexdigest()[:16]
         path = out / "scores" / f"{spec.heart.view}-{seed}-{key}.json"
         score = None if fresh else _kept(path)
         if score is None:

@@ -83,9 +83,9 @@ def model_fingerprint(name: str) -> str:
 
 
 @cache
-def code_fingerprint() -> str:
+def code_fingerprint(measuring_code: str = MEASURING_CODE) -> str:
     """Changes with any source of this package that the measuring code imports, directly or not."""
-    todo, sources = [MEASURING_CODE], dict[str, str]()
+    todo, sources = [measuring_code], dict[str, str]()
     while todo:
         module = todo.pop()
         spec = None if module in sources else find_spec(module)
