@@ -1,4 +1,4 @@
-"""What is known about a heart cycle before it is measured, and how its events show in a signal. Pure functions.
+"""What is known about a heart cycle before it is measured, and how long its period is. Pure functions.
 
 The heart-rate model of diastasis (docs: clinical reference): systole shortens little with the heart rate, early
 filling and atrial contraction hardly at all, so diastasis takes all change of cycle length and is gone near 98 a
@@ -19,11 +19,6 @@ Signal = NDArray[np.float64]
 
 GRID_S = 0.02  # signals are laid on an even grid for the autocorrelation only
 RIVAL = 0.88  # the first peak this close to the best one is the period; the best may lie one beat further
-LEFT = 0.12  # an extremum counts once the signal has left it by this share of its amplitude
-FLANK = 0.05  # of the amplitude, see `turning_time`
-ED_REACH_S = 0.06  # the atrial kick is short, a diastasis at the same height before it is not part of the event
-ES_REACH_S = 0.15
-NEAR = 0.3  # of a period: an event must be the extremum of its neighbourhood this far to both sides
 MIN_DIASTASIS_S = 0.03  # a shorter window is none
 
 
@@ -156,104 +151,11 @@ def parabola(three: Signal) -> tuple[float, float]:
     return offset, middle - 0.25 * (left - right) * offset
 
 
-def smooth3(signal: Signal) -> Signal:
-    """Lightly smoothed (T,): 1-2-1, ends kept."""
-    out = signal.copy()
-    out[1:-1] = 0.25 * signal[:-2] + 0.5 * signal[1:-1] + 0.25 * signal[2:]
-    return out
-
-
 def amplitude_of(signal: Signal) -> float:
     """Robust peak-to-peak range."""
     ordered = np.sort(signal)  # a tenth of the cost of np.percentile
     margin = int(0.04 * len(ordered))
     return float(ordered[-1 - margin] - ordered[margin])
-
-
-def turning_time(time_s: Signal, signal: Signal, index: int, height: float, reach_s: float) -> float:
-    """When a signal (T,) turns: the middle between rising to and falling from `height` below its peak at an index.
-
-    Around its extremum a signal is flat, and one taken from images need not even peak there; the flanks are steep.
-    Neither is sought farther than reach_s from the peak.
-    """
-    level = signal[index] - height
-    earlier, later = np.flatnonzero(signal[:index] < level), np.flatnonzero(signal[index:] < level)
-    if not len(earlier) or not len(later):
-        return float(time_s[index])
-    i, j = int(earlier[-1]), index + int(later[0])
-    rose = time_s[i] + (time_s[i + 1] - time_s[i]) * (level - signal[i]) / (signal[i + 1] - signal[i])
-    fell = time_s[j] - (time_s[j] - time_s[j - 1]) * (level - signal[j]) / (signal[j - 1] - signal[j])
-    return float(0.5 * (max(rose, time_s[index] - reach_s) + min(fell, time_s[index] + reach_s)))
-
-
-def end_diastoles(time_s: Signal, length: Signal, period_s: float, after_s: float) -> list[float]:
-    """Confirmed end-diastoles later than after_s: maxima of a length-like signal (T,) from which it has fallen.
-
-    A maximum counts when nothing within 0.3 periods after it is larger and nothing before it much larger, when it is
-    a third of the amplitude above what came in the 0.7 periods before it, and left by 12 % of the amplitude since.
-    The last maximum before that fall is taken: the atrial kick, not a diastasis that drift has lifted above it.
-    """
-    amplitude = amplitude_of(length)
-    inner = length[1:-1]
-    peaks = 1 + np.flatnonzero((inner > length[:-2]) & (inner >= length[2:]) & (time_s[1:-1] > after_s))
-    found: list[float] = []
-    for i in peaks:
-        apart = time_s - time_s[i]
-        before = length[(apart < 0.0) & (apart >= -0.7 * period_s)]
-        if not len(before) or length[i] - before.min() < amplitude / 3.0:
-            continue
-        near_before = length[(apart <= 0.0) & (apart >= -NEAR * period_s)].max()
-        near_after = length[(apart >= 0.0) & (apart <= NEAR * period_s)]
-        fallen = np.flatnonzero(near_after < length[i] - LEFT * amplitude)
-        if not len(fallen) or near_after.max() > length[i] or near_before > length[i] + LEFT * amplitude:
-            continue
-        last = int(peaks[(peaks >= i) & (peaks < i + fallen[0])][-1])
-        found.append(turning_time(time_s, length, last, FLANK * amplitude, ED_REACH_S))
-    return sorted(set(found))
-
-
-def end_systole(time_s: Signal, length: Signal, ed_s: float, period_s: float) -> float | None:
-    """Time of the smallest length after an end-diastole; None while the signal has not risen from it again.
-
-    It is looked for 0.12 to 0.65 periods after ED.
-    """
-    inside = np.flatnonzero((time_s > ed_s + 0.12 * period_s) & (time_s < ed_s + 0.65 * period_s))
-    if not len(inside):
-        return None
-    lowest = int(inside[length[inside].argmin()])
-    amplitude = amplitude_of(length)
-    if length[lowest:].max() - length[lowest] < LEFT * amplitude:
-        return None
-    return turning_time(time_s, -length, lowest, FLANK * amplitude, ES_REACH_S)
-
-
-def systolic_sign(time_s: Signal, component: Signal, period_s: float) -> float:
-    """Which way a component of unknown sign goes in systole: > 0 upwards, < 0 downwards, near 0: cannot say.
-
-    Systole is shorter than diastole below about 100 beats a minute, and the heart fills faster than it empties.
-    """
-    recent = time_s >= time_s[-1] - max(1, int((time_s[-1] - time_s[0]) / period_s)) * period_s
-    y = smooth3(component[recent])
-    ordered = np.sort(y)
-    edge = len(ordered) // 20
-    share_high = float((y > 0.5 * (ordered[edge] + ordered[-1 - edge])).mean())
-    slope = np.sort(np.diff(y) / np.maximum(np.diff(time_s[recent]), 1e-3))
-    edge = len(slope) // 33
-    up, down = float(slope[-1 - edge]), -float(slope[edge])
-    fastest = (down - up) / (down + up) if down + up > 0.0 else 0.0
-    return 2.0 * (0.5 - share_high) + 0.5 * fastest
-
-
-def distance_from_systole(components: Signal) -> Signal:
-    """Length-like signal (T,) of a picture's movements (T, K), the first of which is largest in systole.
-
-    How far each frame is from the mean end-systolic one, all movements together: large motion saturates the first
-    movement, but not the distance.
-    """
-    strongest = np.sort(components[:, 0])[-1 - len(components) // 10]
-    systolic = components[components[:, 0] >= strongest].mean(axis=0)
-    distance: Signal = np.sqrt(((components - systolic) ** 2).sum(axis=1))
-    return distance
 
 
 def quietest(time_s: Signal, energy: Signal, start_s: float, end_s: float, calm_below: float) -> float | None:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.cycle import Signal, trend_basis
+from specktrack.rt.geometry import FloatArray
 
 SIDE = 32  # area-averaging to this size removes most speckle noise and keeps sub-pixel motion as grey value
 COMPONENTS = 3
+SMOOTH_POINTS = 5  # of a contour, averaged for its length
 NOISE_SHARE = 0.5  # of the least change ever seen in the ring
 MIN_ENERGY = 2e-6  # mean squared change of the normalised frames: below it the image stands still
 
@@ -113,6 +115,20 @@ class Pulse:
         energy[1:] = np.maximum(1.0 - likeness, 0.0) / step**2
         # Part of the change is decorrelation and noise, which a heart at rest shows too.
         return energy - NOISE_SHARE * np.nanmin(energy) if len(order) > 1 else energy
+
+
+def wall_length(points: FloatArray) -> float | None:
+    """Length of a tracked contour (N, 2), any unit, for the phase: unsure points count as well.
+
+    Not for strain: it shall go on, smoothly, where a measure would have to stop. None while a point is not known.
+    """
+    if not np.isfinite(points).all():
+        return None
+    reach = min(SMOOTH_POINTS // 2, (len(points) - 1) // 2)
+    padded = np.pad(points.astype(np.float64), ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    sums = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
+    smooth = (sums[2 * reach + 1 :] - sums[: -2 * reach - 1]) / (2 * reach + 1)
+    return float(np.hypot(*np.diff(smooth[:: max(reach, 1) * 2 + 1], axis=0).T).sum())
 
 
 def _small(image: NDArray[np.uint8]) -> NDArray[np.float32]:

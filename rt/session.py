@@ -23,6 +23,7 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray, Geometry, ImageScale
 from specktrack.rt.phase import PhaseTracker
 from specktrack.rt.preprocess import preprocess
+from specktrack.rt.pulse import wall_length
 from specktrack.rt.same_phase import SamePhase
 from specktrack.rt.settle import BeatSettler
 from specktrack.rt.strain import StrainMeter
@@ -237,17 +238,21 @@ class Session:
         points[self._tracker.is_lost] = (np.nan, np.nan, 0.0)
         return points
 
+    def _followed_length(self, contour: Group) -> float | None:
+        """For the phase: of the contour as it is followed, unsure points included."""
+        assert self._geometry is not None
+        assert self._scale is not None
+        return wall_length(self._geometry.to_mm(self._scale.back(self._tracker.points[contour.slice])))
+
     def _analyse(self, frame: Frame, entry: WindowEntry, points: FloatArray, motion_px_s: float | None) -> Update:
         """Phase, re-anchoring and strain of one frame."""
         assert self._geometry is not None
         contour = next((g for g in self._groups if g.kind == "contour"), None)
         wall_mm = self._geometry.to_mm(points[contour.slice, :2]) if contour else None
         confidence = points[contour.slice, 2] if contour else None
-        length = None
-        if self._meter is not None and wall_mm is not None and confidence is not None:
-            length = self._meter.length(wall_mm, confidence)
         r_waves_s = [t * 1e-9 for t in frame.r_waves_ns or ()]
-        phased = self._phase.update(frame.time_s, entry.image, length, motion_px_s, r_waves_s)
+        length = self._followed_length(contour) if contour else None
+        phased = self._phase.update(frame.time_s, entry.image, length, motion_px_s, r_waves_s, frame.ecg)
         beats: tuple[SettledBeat, ...] = ()
         if self._groups:
             self._history.update(frame.seq, frame.t_acq_ns, self._published_points(self._tracker.pending))
