@@ -184,9 +184,9 @@ def test_a_window_is_frames_in_a_row_in_either_direction() -> None:
 
 
 def test_a_clip_shorter_than_a_window_is_refused(tmp_path: Path, weights: Path) -> None:
-    save_clip(tmp_path / "short.npz", moving_dots(n_frames=FRAMES - 1))
-    with pytest.raises(InputError, match=r"short\.npz: 5 frames, but training needs 6; .*window_frames"):
-        trainer_of(tiny(tmp_path, tmp_path / "out", weights, "echotracker")).run()
+    save_clip(tmp_path / "short.npz", moving_dots(n_frames=FRAMES))
+    with pytest.raises(InputError, match=r"short\.npz: 6 frames, but training needs 7; .*window_frames"):
+        trainer_of(tiny(tmp_path, tmp_path / "out", weights, "echotracker", window_frames=7)).run()
 
 
 def test_hidden_points_have_no_say_and_later_refinements_count_more() -> None:
