@@ -64,28 +64,38 @@ def gpu_lack(kind: str, config: ModelConfig) -> str | None:
 
 
 def _best_of_cpu(config: ModelConfig) -> tuple[Engine, str]:
-    default = open_checked("onnxruntime", config)
+    """ONNX Runtime or OpenVINO; once it is known which is faster here, only that one is opened."""
     if find_spec("openvino") is None:
-        return default, "openvino: not installed"
+        return open_checked("onnxruntime", config), "openvino: not installed"
+    versions = {name: version(name) for name in ("openvino", "onnxruntime")}
+    key = {
+        "model": file_sha256(find_model(config.name)),
+        "cpu": processor(),
+        "threads": str(config.threads),
+        **versions,
+    }
+    known = recall("encode_time", key)
+    if known is None:
+        return _measured_best(config, key)
+    share = float(known["share"])
+    chosen = _opened("openvino", config) if share <= CLEARLY else None
+    return chosen or open_checked("onnxruntime", config), _share_said(share)
+
+
+def _measured_best(config: ModelConfig, key: dict[str, str]) -> tuple[Engine, str]:
+    default = open_checked("onnxruntime", config)
     other = _opened("openvino", config)
     if other is None:
         return default, "openvino: refused, see above"
-    share = _share_of_time(other, default, config)
+    share = _interleaved(other, default)
+    remember("encode_time", key, {"share": share})
     chosen, dropped = (other, default) if share <= CLEARLY else (default, other)
     dropped.close()
-    return chosen, f"openvino encodes in {share:.2f} of the time of onnxruntime"
+    return chosen, _share_said(share)
 
 
-def _share_of_time(other: Engine, default: Engine, config: ModelConfig) -> float:
-    """Time of one engine's encoding over another's; remembered for this machine, model and setting."""
-    versions = {name: version(name) for name in ("openvino", "onnxruntime")}
-    settings = {"threads": str(config.threads), "precision": other.precision}
-    key = {"model": file_sha256(find_model(config.name)), "cpu": processor(), **versions, **settings}
-    known = recall("encode_time", key)
-    if known is None:
-        known = {"share": _interleaved(other, default)}
-        remember("encode_time", key, known)
-    return float(known["share"])
+def _share_said(share: float) -> str:
+    return f"openvino encodes in {share:.2f} of the time of onnxruntime"
 
 
 def _interleaved(other: Engine, default: Engine) -> float:

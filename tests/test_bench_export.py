@@ -10,6 +10,7 @@ from specktrack.rt.manifest import load_manifest
 
 
 @pytest.mark.bench
+@pytest.mark.timeout(1800)
 def test_the_shipped_network_exports_within_its_bounds_on_phantom_and_real_heart(
     tmp_path: Path, shared_folder: Path
 ) -> None:
