@@ -13,7 +13,7 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   encode_ahead.py (the next frame's features while the last one is followed)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
-                  head_kernel.py, readout.py (head and reading, compiled), fast_math.py
+                  head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores)
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), pulse.py (what beats in the image), cycle.py (heart-rate model)
     beat_follower.py  beats without an ECG: beat_search.py (their events), beat_model.py (what a beat looks like)

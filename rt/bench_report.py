@@ -26,11 +26,15 @@ class Case:
     rows: tuple[Row, ...]
 
     def ratios(self) -> dict[str, dict[str, float]]:
-        """Medians of the whole path divided by those of the references: its own encoder, DIS flow."""
+        """Medians of the whole path, in time and CPU time, over those of the references: its own encoder, DIS flow."""
         found: dict[str, dict[str, float]] = {}
         for row in self.rows:
-            over = {f"p50 / {r.name}": row.total.p50_ms / r.total.p50_ms for r in self.rows if _divides(r, row)}
-            if "encode" in row.stages and row.stages["encode"].p50_ms > 0:
+            over: dict[str, float] = {}
+            for reference in (r for r in self.rows if _divides(r, row)):
+                over[f"p50 / {reference.name}"] = row.total.p50_ms / reference.total.p50_ms
+                if reference.cpu_ms_per_frame > 0:
+                    over[f"CPU / {reference.name}"] = row.cpu_ms_per_frame / reference.cpu_ms_per_frame
+            if any(r.name == f"{row.name}, {REFERENCES[0]}" for r in self.rows):
                 over["match / encode"] = row.stages["match"].p50_ms / row.stages["encode"].p50_ms
             over["p99 / p50"] = row.total.p99_ms / row.total.p50_ms
             found[row.name] = over

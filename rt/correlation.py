@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.fast_math import FAST
 from specktrack.rt.geometry import FloatArray, is_known
+from specktrack.rt.halves import in_halves
 from specktrack.rt.head_kernel import CELL_OFFSET_PX, log_volumes
 
 STRIDES = (2, 4, 8)
@@ -35,7 +36,7 @@ def evidence(maps: FeatureMaps, templates: FloatArray, centre: FloatArray, side:
     Borders repeat; zero everywhere around a lost (NaN) centre.
     """
     volumes = np.empty((*templates.shape[:2], side, side), np.float32)
-    log_volumes(*maps, templates, centre, gamma, volumes)
+    in_halves(log_volumes, len(centre), *maps, templates, centre, gamma, volumes)
     return volumes
 
 

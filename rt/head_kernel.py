@@ -116,10 +116,21 @@ def _take(templates: Floats, n: int, first: int, out: Floats) -> None:
 
 @njit(cache=True, fastmath=FAST, nogil=True)
 def log_volumes(
-    fine: Floats, middle: Floats, coarse: Floats, templates: Floats, centre: Floats, gamma: float, out: Floats
+    fine: Floats,
+    middle: Floats,
+    coarse: Floats,
+    templates: Floats,
+    centre: Floats,
+    gamma: float,
+    out: Floats,
+    first: int,
+    last: int,
 ) -> None:
-    """Fill out (K, N, S, S) with the log of the product of the scales; 0 around a lost (NaN) centre (N, 2)."""
-    n_templates, n_points, side, _ = out.shape
+    """Fill out (K, N, S, S) of the points first to last with the log of the product of the scales.
+
+    0 around a lost (NaN) centre (N, 2).
+    """
+    n_templates, _, side, _ = out.shape
     padded = -(-n_templates // AT_ONCE) * AT_ONCE
     of_fine = np.zeros((padded, fine.shape[2]), F)
     of_middle = np.zeros((padded, middle.shape[2]), F)
@@ -130,7 +141,7 @@ def log_volumes(
     rows4 = np.empty((n4, side * n_templates), F)
     rows8 = np.empty((n8, side * n_templates), F)
     square = np.empty((side, side * n_templates), F)
-    for n in range(n_points):
+    for n in range(first, last):
         if not (math.isfinite(centre[n, 0]) and math.isfinite(centre[n, 1])):
             out[:, n] = F(0)
             continue

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.fast_math import FAST, exp_of_negative
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.halves import in_halves
 from specktrack.rt.position import CONFIDENCE_RADIUS_PX, CONFIDENCE_REACH_PX, LEAST_WEIGHT, Offsets
 
 F = np.float32
@@ -80,7 +81,8 @@ class Reader:
         which = np.array(readings, np.int64)
         flat = volumes.reshape(n_volumes, n_points, self._side**2)
         grid = (self._x, self._y, self._prior, self._reach)
-        _read(flat, which, rows.near, rows.far, centre, *self._size, *grid, px, spread, share)
+        arguments = (flat, which, rows.near, rows.far, centre, *self._size, *grid, px, spread, share)
+        in_halves(_read, n_points, *arguments)
         return Reading(Offsets(px, spread), share)
 
 
@@ -222,12 +224,14 @@ def _read(
     px: FloatArray,
     spread: FloatArray,
     share: FloatArray,
+    first: int,
+    last: int,
 ) -> None:
-    """See Reader.read."""
+    """See Reader.read; of the points first to last, first is even."""
     size = volumes.shape[2]
     pooled = np.zeros((which.shape[0], 2, x.shape[0]), F)
     shift, counts, room = np.empty_like(x), np.empty_like(x), np.empty(LANES, F)
-    for n in range(volumes.shape[1]):
+    for n in range(first, last):
         cx, cy = centre[n, 0], centre[n, 1]
         is_known = math.isfinite(cx) and math.isfinite(cy)
         if is_known:

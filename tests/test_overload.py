@@ -12,7 +12,7 @@ from protocol_client import Client
 from streams import SIDE, frame, grid, shifted, speckle
 
 from specktrack.rt.bench_run import resident_mib
-from specktrack.rt.bench_scene import beating_speckle
+from specktrack.rt.bench_scene import FRAMES_PER_BEAT, beating_speckle
 from specktrack.rt.config import DaemonConfig, ModelConfig, SessionConfig, WindowConfig, load_config
 from specktrack.rt.daemon import Daemon
 from specktrack.rt.encode_ahead import EncodeAhead
@@ -116,7 +116,7 @@ def collect(client: Client, latencies: dict[int, dict[str, float]], timeout_ms: 
 
 def followed(session: Session, n_frames: int, first: int = 0) -> None:
     """A stream that beats, as the daemon treats it."""
-    scene = beating_speckle(SIDE, 24)
+    scene = beating_speckle(SIDE, 9)
     for seq in range(first, first + n_frames):
         session.update(frame(scene.pixels(seq), seq, fps=55.0))
         session.catch_up()
@@ -125,29 +125,35 @@ def followed(session: Session, n_frames: int, first: int = 0) -> None:
 
 
 def growth(engine: Engine, n_settle: int, n_frames: int) -> tuple[float, float]:
-    """Python objects per frame, and MiB in all, that a stream gains once its rings are full."""
+    """Python objects per frame, and MiB in all, that a stream gains once its rings are full.
+
+    Counted twice, over n_frames each: what only fills up grows less the second time, a leak grows on.
+    """
     session = Session("endless", SessionConfig(window=WindowConfig(frames=64)), engine)
     followed(session, n_settle)
-    gc.collect()
-    blocks, mib = sys.getallocatedblocks(), resident_mib()
-    followed(session, n_frames, first=n_settle)
-    gc.collect()
-    return (sys.getallocatedblocks() - blocks) / n_frames, resident_mib() - mib
+    gained: list[tuple[float, float]] = []
+    for k in range(2):
+        gc.collect()
+        blocks, mib = sys.getallocatedblocks(), resident_mib()
+        followed(session, n_frames, first=n_settle + k * n_frames)
+        gc.collect()
+        gained.append(((sys.getallocatedblocks() - blocks) / n_frames, resident_mib() - mib))
+    return min(blocks for blocks, _ in gained), min(mib for _, mib in gained)
 
 
 def test_a_stream_that_goes_on_takes_no_more_memory(engine: Engine) -> None:
-    blocks, mib = growth(engine, 560, 240)
+    blocks, mib = growth(engine, 9 * FRAMES_PER_BEAT, 3 * FRAMES_PER_BEAT)
     assert blocks < 0.5
-    assert mib < 12
+    assert mib < 8
 
 
 @pytest.mark.bench
 @pytest.mark.timeout(7200)
 def test_a_hundred_thousand_frames_take_no_more_memory(engine: Engine) -> None:
-    blocks, mib = growth(engine, 1000, 100_000)
-    print(f"100,000 frames: {blocks:.4f} objects a frame, {mib:.1f} MiB in all")
+    blocks, mib = growth(engine, 1000, 50_000)
+    print(f"the second 50,000 of 100,000 frames: {blocks:.4f} objects a frame, {mib:.1f} MiB in all")
     assert blocks < 0.01
-    assert mib < 12
+    assert mib < 8
 
 
 AFTER_WARM_UP = """
@@ -195,3 +201,25 @@ def test_after_the_warm_up_nothing_is_compiled_or_loaded_any_more(model: str) ->
     command = [sys.executable, "-c", AFTER_WARM_UP, model]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+WARM_START = """
+import time
+from specktrack.rt.config import ModelConfig, SessionConfig
+from specktrack.rt.daemon import Daemon
+from specktrack.rt.engine import open_engine
+from specktrack.rt.warmup import warm_up
+
+warm_up(open_engine(ModelConfig(engine="onnxruntime")), SessionConfig())
+print(time.process_time())
+"""
+
+
+@pytest.mark.bench
+def test_a_warm_start_takes_less_than_three_seconds_of_processor_time() -> None:
+    """The first run may have to compile; what counts is the second one. Processor time: the machine may be busy."""
+    command = [sys.executable, "-c", WARM_START]
+    runs = [subprocess.run(command, capture_output=True, text=True, timeout=280, check=True) for _ in range(2)]
+    seconds = float(runs[1].stdout)
+    print(f"warm start: {seconds:.2f} s")
+    assert seconds < 3.0

@@ -49,6 +49,24 @@ def test_one_pass_says_what_the_plain_twins_say(seed: int, n_points: int, side: 
     np.testing.assert_allclose(fast.share, slow.share, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_points", [48, 51, 75])
+def test_many_points_are_read_on_two_cores_and_each_answers_as_it_would_alone(n_points: int) -> None:
+    rng = np.random.default_rng(n_points)
+    points = rng.uniform(40, 200, (n_points, 2)).astype(np.float32)
+    maps = random_maps(1, 256)
+    templates = sample_templates(maps, points)[None]
+    whole = evidence(maps, templates, points + 1.0, SIDE, GAMMA)
+    for n in (0, n_points // 2 - 1, n_points // 2, n_points - 1):
+        alone = evidence(maps, templates[:, n : n + 1], points[n : n + 1] + 1.0, SIDE, GAMMA)
+        np.testing.assert_array_equal(whole[:, n], alone[:, 0])
+    near, far = closeness(points, NEAR_UNITS), closeness(points, FAR_UNITS)
+    volumes = volumes_of(3, n_points)
+    fast = Reader(SIDE, SIGMA, SIZE).read(volumes, READINGS, 2, Rows.of(near, far), points)
+    slow = plainly(volumes, near, far, points)
+    np.testing.assert_allclose(fast.offsets.px, slow.offsets.px, atol=1e-3)
+    np.testing.assert_allclose(fast.share, slow.share, atol=1e-4)
+
+
 def test_a_lost_point_and_one_far_outside_answer_nothing_with_no_share() -> None:
     centre = np.array([NOWHERE, (-90.0, 40.0), (100.0, 100.0)], np.float32)
     near = closeness(np.array([NOWHERE, (60, 60), (70, 60)], np.float32), NEAR_UNITS)
