@@ -69,8 +69,12 @@ def _load_block(config: ModelConfig) -> Engine:
 
 
 def _load_onnxruntime(config: ModelConfig) -> Engine:
+    from specktrack.rt.engine_choice import has_gpu
     from specktrack.rt.engine_ort import OrtEngine
+    from specktrack.rt.engine_ort_device import OrtDeviceEngine, has_cuda
 
+    if has_cuda() and has_gpu():
+        return OrtDeviceEngine(find_model(config.name))
     return OrtEngine(find_model(config.name), config.threads)
 
 

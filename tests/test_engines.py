@@ -14,6 +14,7 @@ from specktrack.rt.config import ModelConfig
 from specktrack.rt.engine import LOADERS, Engine, open_checked, open_engine
 from specktrack.rt.engine_block import BlockEngine
 from specktrack.rt.engine_ort import OrtEngine
+from specktrack.rt.engine_ort_device import OrtDeviceEngine, has_cuda
 from specktrack.rt.errors import EngineError
 from specktrack.rt.manifest import companion, find_model, load_manifest
 from specktrack.rt.parity import Deviation, Followed, VerifyClip, compare, follow
@@ -69,6 +70,28 @@ def test_the_half_precision_file_follows_too_within_its_own_bound(
     row = compare(clip, followed, engine, kind)
     engine.close()
     assert row.is_within, row.complaint()
+
+
+@pytest.mark.parametrize("kind", ["", ".fp16"])
+def test_onnxruntime_with_features_bound_to_a_device_follows_to_the_same_places(
+    kind: str, clip: VerifyClip, followed: Followed
+) -> None:
+    """What its CUDA provider does, on the CPU as the device."""
+    engine = OrtDeviceEngine(MODEL.with_suffix(f"{kind}.onnx"), device="cpu")
+    self_check.check(engine, load_manifest(MODEL))
+    row = compare(clip, followed, engine, "onnxruntime")
+    engine.close()
+    assert row.is_within, row.complaint()
+
+
+def test_onnxruntime_that_falls_back_to_the_cpu_in_silence_is_refused() -> None:
+    if has_cuda():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(EngineError, match="ONNX Runtime has no CUDAExecutionProvider here"),
+    ):
+        OrtDeviceEngine(MODEL, device="cuda")
 
 
 def test_the_pictures_of_the_self_check_are_the_same_bytes_on_every_machine() -> None:
