@@ -72,6 +72,7 @@ def _best_of_cpu(config: ModelConfig) -> tuple[Engine, str]:
         "model": file_sha256(find_model(config.name)),
         "cpu": processor(),
         "threads": str(config.threads),
+        "gpu": str(has_gpu()),
         **versions,
     }
     known = recall("encode_time", key)
