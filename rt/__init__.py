@@ -7,7 +7,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   preprocess.py   the image an engine sees
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py, engine_ort_device.py, engine_openvino.py, engine_torch.py, engine_trt.py,
-                  engine_block.py; engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py; manifest.py (the card)
+                  engine_block.py; engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py;
+                  manifest.py (the card)
                   trt_runner.py (TensorRT plans): trt_device.py (CUDA), trt_log.py, plan_cache.py
                   feature_matcher.py (matching that engines share)
                   encode_ahead.py (the next frame's features while the last one is followed)
