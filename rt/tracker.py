@@ -17,10 +17,11 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting, aligned_frames
 from specktrack.rt.motion import PointFlow, Step, align
 from specktrack.rt.position import inside, share_near, soft_argmax
-from specktrack.rt.wall_shape import neighbours_say
+from specktrack.rt.wall_shape import neighbours_say, put_back
 
 LOOP_REACH_UNITS = 4.0  # how far alignment may still move a point when the loop is closed
 LOOP_RESIDUAL = 20.0  # gray levels; patches that differ by more are not the same
+STRAYED_UNITS = 5.0  # off the wall by more, about 3 mm, and unsure: the point goes back to where its neighbours have it
 
 
 class PointTracker:
@@ -94,8 +95,9 @@ class PointTracker:
         """The heart is where it was when the points were set: ask the identity templates how far points have drifted.
 
         points (N, 2) were found in the frame of these features. A sure point goes by its near neighbours' answer, an
-        unsure one by that of the wall farther around; the drift is taken out over the next few frames, so that no
-        point jumps. To the fusion the points are as good as newly set: it was never shown more than about a beat.
+        unsure one by that of the wall farther around; one that is far off goes back to where its neighbours have it.
+        The drift is taken out over the next few frames, so that no point jumps. To the fusion the points are as good
+        as newly set: it was never shown more than about a beat.
         """
         assert self._identity is not None
         sigma_px = self._config.loop_sigma_px * self._scale
@@ -105,7 +107,10 @@ class PointTracker:
         # At the same phase the very picture of the anchor is there again: aligning it adds what the soft maximum lacks.
         patch = align(self._identity.image, image, self._identity.points, points + drift)
         is_same = (np.hypot(*patch.offset.T) < LOOP_REACH_UNITS * self._scale) & (patch.residual < LOOP_RESIDUAL)
-        self._pending = np.nan_to_num(drift + np.where(is_same[:, None], patch.offset, 0.0)).astype(np.float32)
+        found = points + drift + np.where(is_same[:, None], patch.offset, 0.0)
+        start, found = self._identity.points / self._scale, found / self._scale
+        back = put_back(start, found, share * is_same, self.around.far, STRAYED_UNITS) * self._scale
+        self._pending = np.nan_to_num(back - points).astype(np.float32)
         if self._engine.fusion is not None:
             self._state = self._engine.fusion.start(len(points))
             self._age = 0

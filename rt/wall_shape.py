@@ -15,6 +15,8 @@ STIFFNESS = 0.3  # how strongly slopes are held at nothing: with few neighbours 
 REACH_SCALE = 28.0  # units; distances are told in this
 AGREEMENT = 0.3  # units: flows that differ by less are equally good
 DOUBT = 0.05  # what even a point that is not sure at all may say
+UNSURE = 0.5  # a point less sure than this may be put back where the wall has it
+LEAST_SUPPORT = 0.5  # sum of sure neighbours, each by its closeness, that a wall needs to have a say
 LEVEL = 1e-4  # keeps the equations solvable where no neighbour counts
 
 
@@ -65,6 +67,36 @@ def local_fit_numpy(points: FloatArray, values: FloatArray, weight: FloatArray) 
     normal += np.diag([LEVEL, STIFFNESS, STIFFNESS]).astype(np.float32)
     right = np.swapaxes(weighted, 1, 2) @ (values[None] - values[:, None])
     return np.asarray(values + np.linalg.solve(normal, right)[:, 0], np.float32)
+
+
+def put_back(start: FloatArray, found: FloatArray, sure: FloatArray, far: FloatArray, limit: float) -> FloatArray:
+    """Positions (N, 2): unsure points farther than `limit` from where the wall has them are moved there.
+
+    start  (N, 2) where the points were set, units; found (N, 2) where they are believed to be now
+    sure   (N,) 0..1; far (N, N) from position.closeness
+    The wall is what the other points say, each by how sure it is; a point has no say about itself.
+    """
+    known = np.isfinite(found).all(1)
+    moved = np.where(known[:, None], found - start, np.float32(0.0))
+    weight = far * (known * sure)[None]
+    np.fill_diagonal(weight, 0.0)
+    support = weight.sum(1)
+    # Relative to the mean of its neighbours, so that a point far off does not pull the fit's origin with it.
+    mean = (weight @ moved) / np.maximum(support, 1e-6)[:, None]
+    fitted = start + mean + _slope_at(start, moved, mean, weight)
+    off = ~known | (np.hypot(*(found - fitted).T) > limit)
+    strayed = off & (sure < UNSURE) & (support > LEAST_SUPPORT)
+    return np.where(strayed[:, None], fitted, found).astype(np.float32)
+
+
+def _slope_at(start: FloatArray, moved: FloatArray, mean: FloatArray, weight: FloatArray) -> FloatArray:
+    """What the affine fit around each point adds to the mean of its neighbours, at the point itself."""
+    x = (start[None] - start[:, None]) / REACH_SCALE
+    basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)
+    weighted = weight[..., None] * basis
+    normal = np.swapaxes(weighted, 1, 2) @ basis + np.diag([1e-4, STIFFNESS, STIFFNESS]).astype(np.float32)
+    right = np.swapaxes(weighted, 1, 2) @ (moved[None] - mean[:, None])
+    return np.asarray(np.linalg.solve(normal, right)[:, 0], np.float32)
 
 
 def neighbours_say(

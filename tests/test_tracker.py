@@ -190,3 +190,24 @@ def test_following_before_any_point_is_set_is_a_mistake() -> None:
     engine = BlockEngine()
     with pytest.raises(RuntimeError, match="no points were set"):
         PointTracker(engine, MatchConfig()).update(engine.encode(STILL), STILL)
+
+
+def test_a_point_that_has_strayed_far_goes_back_to_where_its_neighbours_have_it() -> None:
+    contour = resample_contour(arch(), 61)
+    tracker, features = started(specknet(), contour), specknet().encode(STILL)
+    off = np.zeros_like(contour)
+    off[30] = 24.0, 18.0
+    tracker.points = tracker.points + off
+    tracker.close_loop(features, tracker.points.copy(), STILL)
+    for _ in range(30):
+        tracker.update(features, STILL)
+    error = distance(tracker, contour)
+    assert error[30] < 2.0
+    assert np.delete(error, 30).max() < 0.5
+
+
+def test_closing_the_loop_moves_no_point_that_is_where_it_was() -> None:
+    contour = resample_contour(arch(), 61)
+    tracker, features = started(specknet(), contour), specknet().encode(STILL)
+    tracker.close_loop(features, tracker.points.copy(), STILL)
+    assert np.hypot(*tracker.pending.T).max() < 0.05
