@@ -20,6 +20,7 @@ from specktrack.rt.latency import LatencySummary, summary_of
 TURN_FRAMES = 8
 WARM_UP_TURNS = 3
 WATCHED_FRAMES = 16  # frames during which allocations are looked at
+SLOW_TURN_S = 1.0  # of processor time: one turn is warm-up enough, and allocations are looked at once
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Measured:
     def __init__(self, opening: Callable[[], Subject]) -> None:
         before = resident_mib()
         self.subject = opening()
-        for _ in range(WARM_UP_TURNS):
+        started_s = time.process_time()
+        self.subject.turn(TURN_FRAMES)
+        self._is_slow = time.process_time() - started_s > SLOW_TURN_S
+        for _ in range(0 if self._is_slow else WARM_UP_TURNS - 1):
             self.subject.turn(TURN_FRAMES)
         self.memory_mib = resident_mib() - before
         self._n_warm = len(self.subject.times()[0])
@@ -75,7 +79,7 @@ class Measured:
         """All figures."""
         seqs, times = self.subject.times()
         stages = {stage: summary_of(seqs[self._n_warm :], ms[self._n_warm :]) for stage, ms in times.items()}
-        transient, kept = _allocations(self.subject)
+        transient, kept = _allocations(self.subject, 1 if self._is_slow else WATCHED_FRAMES)
         return Row(
             name=self.subject.name,
             stages=stages,
@@ -115,16 +119,15 @@ def resident_mib() -> float:
     return pages * 4096 / 2**20
 
 
-def _allocations(subject: Subject) -> tuple[float, float]:
+def _allocations(subject: Subject, n_frames: int) -> tuple[float, float]:
     """KiB newly held at once while a frame is answered, and objects that remain, both per frame."""
-    subject.turn(TURN_FRAMES)
     before = sys.getallocatedblocks()
-    subject.turn(WATCHED_FRAMES)
-    kept = (sys.getallocatedblocks() - before) / WATCHED_FRAMES
-    peaks: NDArray[np.float64] = np.zeros(WATCHED_FRAMES)
+    subject.turn(n_frames)
+    kept = (sys.getallocatedblocks() - before) / n_frames
+    peaks: NDArray[np.float64] = np.zeros(n_frames)
     tracemalloc.start()
     try:
-        for k in range(WATCHED_FRAMES):
+        for k in range(n_frames):
             tracemalloc.reset_peak()
             held, _ = tracemalloc.get_traced_memory()
             subject.turn(1)

@@ -24,6 +24,7 @@ PAIRS = (  # vectors whose angle is told
     *((9, 2), (9, 8), (10, 2), (10, 9)),
 )
 N_SCALARS = N_MEASURED + N_VECTORS + len(PAIRS) + 6
+FIRST, SECOND = np.array(PAIRS).T
 UNIT_PX = 3.0  # lengths are told in units of this
 LARGEST_CORRECTION = 12.0  # units of 256 pixels across
 OLDEST = 45.0  # frames; training goes no further, and what it has not seen must not be told
@@ -102,20 +103,16 @@ class FusionNet:
 def scalars(vectors: FloatArray, context: Context) -> FloatArray:
     """(N, N_SCALARS): all that the network is told, the same in every direction."""
     length = np.hypot(vectors[..., 0], vectors[..., 1])
-    columns = [np.log(np.maximum(s, 0.05)) for s in context.spread]
-    columns += [np.minimum(n / UNIT_PX, 4.0) for n in length]
-    for a, b in PAIRS:
-        dot = (vectors[a] * vectors[b]).sum(-1)
-        columns.append(dot / (length[a] * length[b] + 0.25))
-    columns += [
-        context.share_own,
-        context.share_near,
-        np.minimum(context.speed / UNIT_PX, 4.0),
-        np.log1p(np.minimum(context.age, OLDEST)) / 4.0,
-        np.log(np.maximum(context.crowd_near, 1.0)) / 2.0,
-        np.log(np.maximum(context.crowd_far, 1.0)) / 2.0,
-    ]
-    return np.stack(columns, 1).astype(np.float32)
+    dots = (vectors[FIRST] * vectors[SECOND]).sum(-1)
+    rows = (
+        np.log(np.maximum(context.spread, 0.05)),
+        np.minimum(length / UNIT_PX, 4.0),
+        dots / (length[FIRST] * length[SECOND] + 0.25),
+        (context.share_own, context.share_near, np.minimum(context.speed / UNIT_PX, 4.0)),
+        (np.log1p(np.minimum(context.age, OLDEST)) / 4.0,),
+        np.log(np.maximum((context.crowd_near, context.crowd_far), 1.0)) / 2.0,
+    )
+    return np.ascontiguousarray(np.concatenate(rows).T, np.float32)
 
 
 def _relu(x: FloatArray) -> FloatArray:
