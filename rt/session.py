@@ -275,6 +275,7 @@ class Session:
             anchor=self._anchor_now(frame.time_s),
             strain=_unless_lost(strain),
             beats=beats,
+            events=phased.completed,
         )
 
     def _finish_beat(self, events: BeatEvents, contour: Group | None) -> None:

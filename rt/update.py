@@ -136,6 +136,7 @@ class Update:
     anchor: AnchorInfo | None
     strain: StrainSample | None
     beats: tuple[SettledBeat, ...] = ()  # beats that this frame finished
+    events: BeatEvents | None = None  # of the beat whose end became certain with this frame, settled or not
     stage_ms: dict[str, float] = field(default_factory=dict)  # preprocess, encode, match, analyse
     is_new_epoch: bool = False  # geometry changed or the clock jumped: points were lost
     message: str = ""

@@ -97,7 +97,16 @@ EVALUATION (docs/evaluation.md)
     strain_config.py      its settings
     virtual_hearts.py     hearts whose strain can be judged, as recordings
     strain_trial.py       one of them through the session
+    strain_clips.py       one beat of a clip at its true events
     strain_report.py      strain.md, strain.json, strain.png
+
+THE PHASE, JUDGED (docs/phase.md)
+    phase_evaluate.py     eval-phase
+    phase_config.py       its settings
+    recordings.py         hearts of which every beat is known
+    play.py               played through the session
+    phase_score.py        what was said against the truth
+    phase_report.py       phase.md and phase.json
 
 STUDIES (docs/results.md)
     studies.py            study-tracker NAME
