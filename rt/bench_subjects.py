@@ -45,7 +45,7 @@ class ServedSubject:
     """The whole path of the daemon, receipt to publish."""
 
     def __init__(self, engine: Engine, scene: Scene) -> None:
-        self.name = f"{engine.model} on {engine.name}"
+        self.name = name_of(engine)
         self._served = Served(engine, scene)
         self._seqs: list[int] = []
 
@@ -100,10 +100,16 @@ class CalledSubject:
         return np.asarray(self._seqs, np.int64), {TOTAL: np.asarray(self._ms, np.float32)}
 
 
+def name_of(engine: Engine) -> str:
+    """Model and engine, and the precision where it is not the usual one."""
+    precision = "" if engine.precision == "fp32" else f" in {engine.precision}"
+    return f"{engine.model} on {engine.name}{precision}"
+
+
 def encoder_alone(engine: Engine, scene: Scene) -> CalledSubject:
     """The network and nothing else, on images already at the engine's size."""
     images = [preprocess(frame, engine.input_size)[0] for frame in scene.frames]
-    name = f"{engine.model} on {engine.name}, encoder alone"
+    name = f"{name_of(engine)}, encoder alone"
     return CalledSubject(name, lambda seq: engine.encode(images[seq % len(images)]), engine.close)
 
 

@@ -76,7 +76,7 @@ def put_back(start: FloatArray, found: FloatArray, sure: FloatArray, far: FloatA
     sure   (N,) 0..1; far (N, N) from position.closeness
     The wall is what the other points say, each by how sure it is; a point has no say about itself.
     """
-    known = np.isfinite(found).all(1)
+    known = np.asarray(np.isfinite(found).all(1))
     moved = np.where(known[:, None], found - start, np.float32(0.0))
     weight = far * (known * sure)[None]
     np.fill_diagonal(weight, 0.0)
