@@ -3,6 +3,7 @@
 strain_config.py    the settings
 virtual_hearts.py   assessable hearts, rendered once
 strain_trial.py     one heart through the session
+strain_clips.py     single beats of annotated clips, at their true events
 strain_report.py    strain.md, strain.json, strain.png
 
 Every heart's score is kept in OUT/scores under a name made of all it depends on, so a stopped run goes on.
@@ -25,6 +26,7 @@ from specktrack.rt.errors import InputError
 from specktrack.rt.settings import load_settings
 from specktrack.training.figures import require_matplotlib
 from specktrack.training.score_cache import code_fingerprint, model_fingerprint
+from specktrack.training.strain_clips import clips_of, try_clip
 from specktrack.training.strain_config import HeartsConfig, StrainEvalConfig
 from specktrack.training.strain_report import draw, markdown, write_json
 from specktrack.training.strain_trial import HeartScore, try_heart
@@ -46,20 +48,21 @@ def evaluate(
         raise InputError(f"drawn is {settings.drawn!r}; choose ed (end-diastole) or rest (diastasis)")
     if settings.figures:
         require_matplotlib()
-    scores, drift = measure(settings, fresh)
+    scores, drift, clips = measure(settings, fresh)
     out = Path(settings.out)
-    text = markdown(settings, scores, drift)
+    out.mkdir(parents=True, exist_ok=True)
+    text = markdown(settings, scores, drift, clips)
     (out / "strain.md").write_text(text, encoding="utf-8")
-    write_json(out / "strain.json", settings, scores, drift)
-    if settings.figures:
+    write_json(out / "strain.json", settings, scores, drift, clips)
+    if settings.figures and scores:
         draw(out / "strain.png", scores)
     typer.echo(f"{text}\nWritten to {out}")
 
 
 def measure(
     settings: StrainEvalConfig, fresh: bool = False
-) -> tuple[list[HeartScore], dict[str, Sequence[HeartScore]]]:
-    """Scores of all hearts, and those of long recordings with and without re-anchoring."""
+) -> tuple[list[HeartScore], dict[str, Sequence[HeartScore]], list[HeartScore]]:
+    """Scores of all hearts, those of long recordings with and without re-anchoring, and those of clips."""
     engine = open_engine(ModelConfig(name=settings.model, threads=settings.threads))
     try:
         scores = _scores(settings, settings.hearts, settings.session, engine, fresh)
@@ -69,9 +72,27 @@ def measure(
             for name, session in (("re-anchoring", settings.session), ("no re-anchoring", still))
             if settings.drift_hearts.count
         }
+        clips = _clip_scores(settings, engine, fresh)
     finally:
         engine.close()
-    return scores, drift
+    return scores, drift, clips
+
+
+def _clip_scores(settings: StrainEvalConfig, engine: Engine, fresh: bool) -> list[HeartScore]:
+    """Scores of the assessable clips."""
+    found, code = [], code_fingerprint("specktrack.training.strain_clips")
+    for path in track(clips_of(settings.clips), description="clips"):
+        basis = [settings.model, model_fingerprint(settings.model), settings.session.model_dump(), code]
+        key = hashlib.sha256(repr([*basis, path.stat().st_size]).encode()).hexdigest()[:16]
+        kept = Path(settings.out) / "scores" / f"clip-{path.stem}-{key}.json"
+        score = None if fresh else _kept(kept)
+        if score is None:
+            score = try_clip(path, settings.session, engine) or HeartScore(
+                name=path.stem, n_true_beats=0, beats=(), stray_mm=()
+            )
+            _keep(kept, score)
+        found.append(score)
+    return [score for score in found if score.beats]
 
 
 def _scores(
@@ -86,10 +107,14 @@ def _scores(
         score = None if fresh else _kept(path)
         if score is None:
             score = try_heart(film(seed, spec, some.seconds, out / "films"), settings.drawn, session, engine)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(score.model_dump_json(), encoding="utf-8")
+            _keep(path, score)
         scores.append(score)
     return scores
+
+
+def _keep(path: Path, score: HeartScore) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(score.model_dump_json(), encoding="utf-8")
 
 
 def _kept(path: Path) -> HeartScore | None:

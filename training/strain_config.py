@@ -28,5 +28,6 @@ class StrainEvalConfig(Section):
     drawn: str = "ed"  # where the contour is drawn: the first end-diastole (ed) or diastasis (rest) of the recording
     hearts: HeartsConfig = HeartsConfig()
     drift_hearts: HeartsConfig = HeartsConfig(count=1, seed=720000, seconds=32.0, regular=True)
+    clips: tuple[str, ...] = ()  # folders of annotated clips, of which one beat each is measured at its true events
     session: SessionConfig = SessionConfig()
     figures: bool = True

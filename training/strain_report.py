@@ -57,14 +57,23 @@ def weak_segments(scores: Sequence[HeartScore]) -> tuple[int, int]:
     return n, told
 
 
-def markdown(config: StrainEvalConfig, scores: Sequence[HeartScore], drift: dict[str, Sequence[HeartScore]]) -> str:
+def markdown(
+    config: StrainEvalConfig,
+    scores: Sequence[HeartScore],
+    drift: dict[str, Sequence[HeartScore]],
+    clips: Sequence[HeartScore] = (),
+) -> str:
     """The report as text."""
+    lines = ["# Strain of virtual hearts", "", *(_stream_lines(config, scores) if scores else [])]
+    return "\n".join([*lines, *_clip_lines(clips), *_drift_lines(drift)]) + "\n"
+
+
+def _stream_lines(config: StrainEvalConfig, scores: Sequence[HeartScore]) -> list[str]:
+    """Beats of streams, found and settled by the session."""
     beats = [beat for score in scores for beat in score.beats]
     n_true = sum(score.n_true_beats for score in scores)
     accepted = [beat for beat in beats if beat.accepted]
     lines = [
-        "# Strain of virtual hearts",
-        "",
         f"{len(scores)} assessable random hearts (from seed {config.hearts.seed}), {config.hearts.seconds:g} s at "
         f"{config.hearts.frame_rate_hz:g} frames a second, {config.hearts.size_px} px, no ECG; the true mid-wall line "
         f"is drawn once, at {'end-diastole' if config.drawn == 'ed' else 'diastasis'}; {config.model}. "
@@ -76,16 +85,38 @@ def markdown(config: StrainEvalConfig, scores: Sequence[HeartScore], drift: dict
         "|---|---|---|---|---|---|",
     ]
     lines += [_row(name, agreement(per_heart(scores, reading))) for name, reading in ROWS.items()]
+    return [*lines, *_segment_lines(scores), *_time_lines(accepted)]
+
+
+def _clip_lines(clips: Sequence[HeartScore]) -> list[str]:
+    """Single beats of clips, at their true events."""
+    if not clips:
+        return []
+    n_accepted = sum(beat.accepted for score in clips for beat in score.beats)
+    lines = [
+        "",
+        "## Single beats at their true events",
+        "",
+        f"{len(clips)} clips whose wall stays in the picture, the true mid-wall line drawn at end-diastole, tracked to "
+        f"diastasis and back; {n_accepted} accepted.",
+        "",
+        "| reading | clips | bias | SD | mean absolute | limits of agreement |",
+        "|---|---|---|---|---|---|",
+        _row("accepted", agreement(per_heart(clips, ROWS["settled beats, accepted"]))),
+        _row("all, however unsure", agreement(per_heart(clips, lambda beat: beat.tracked))),
+    ]
+    return [*lines, *_segment_lines(clips)]
+
+
+def _segment_lines(scores: Sequence[HeartScore]) -> list[str]:
+    lines: list[str] = []
     errors = segment_errors(scores)
     n_weak, n_told = weak_segments(scores)
     if np.isfinite(errors).any():
         known = [part[np.isfinite(part)] for part in errors.T]
         by_part = " / ".join(f"{part.mean():.1f}" if len(part) else "-" for part in known)
         lines += ["", f"Segments: error SD {np.nanstd(errors):.1f} points; mean by position {by_part}."]
-    lines += [f"Weak segments between stronger ones, told from both neighbours: {n_told} of {n_weak}."]
-    lines += _time_lines(accepted)
-    lines += _drift_lines(drift)
-    return "\n".join(lines) + "\n"
+    return [*lines, f"Weak segments between stronger ones, told from both neighbours: {n_told} of {n_weak}."]
 
 
 def _row(name: str, found: Agreement) -> str:
@@ -126,13 +157,18 @@ def _moved(score: HeartScore) -> str:
 
 
 def write_json(
-    path: Path, config: StrainEvalConfig, scores: Sequence[HeartScore], drift: dict[str, Sequence[HeartScore]]
+    path: Path,
+    config: StrainEvalConfig,
+    scores: Sequence[HeartScore],
+    drift: dict[str, Sequence[HeartScore]],
+    clips: Sequence[HeartScore] = (),
 ) -> None:
     """Everything measured, for programs."""
     content: dict[str, Any] = {
         "settings": config.model_dump(mode="json"),
         "agreement": {name: vars(agreement(per_heart(scores, reading))) for name, reading in ROWS.items()},
         "hearts": [score.model_dump(mode="json") for score in scores],
+        "clips": [score.model_dump(mode="json") for score in clips],
         "drift": {name: [score.model_dump(mode="json") for score in some] for name, some in drift.items()},
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
