@@ -79,6 +79,8 @@ def test_a_flood_is_answered_by_its_newest_frames_with_bounded_latency_and_every
     assert figures["frames_in"] == n_sent
     assert figures["dropped"] > 0
     assert figures["frames_out"] + figures["dropped"] == n_sent
+    ahead = daemon._engine
+    assert not isinstance(ahead, EncodeAhead) or ahead.n_ahead > 0, "frames that waited were encoded meanwhile"
     served_ms = max(each["total"] - each["queue"] for each in latencies.values())
     waited_ms = max(each["queue"] for each in latencies.values())
     assert waited_ms <= (QUEUE + 1) * served_ms + 50, "no frame waits for more than the queue before it"
