@@ -186,10 +186,10 @@ def _accept(plan: Path, source: Source, clips: Sequence[VerifyClip]) -> None:
 
 def _rows(plan: Path, source: Source, clips: Sequence[VerifyClip]) -> list[Deviation]:
     exact = OrtEngine(source.reference)
-    engine = open_checked("tensorrt", ModelConfig(name=str(plan), engine="tensorrt"))
-    every = [swaying_clip(engine.input_size, N_FRAMES), *clips]
-    rows = [compare(clip, follow(exact, clip), engine, "tensorrt") for clip in every]
-    engine.close()
+    on_device = open_checked("tensorrt", ModelConfig(name=str(plan), engine="tensorrt"))
+    every = [swaying_clip(on_device.input_size, N_FRAMES), *clips]
+    rows = [compare(clip, follow(exact, clip), on_device, "tensorrt") for clip in every]
+    on_device.close()
     return rows
 
 
