@@ -81,8 +81,8 @@ def _figures(views: Sequence[ViewResult], gls: float | None) -> list[str]:
             lines.append(f"{name.upper()}  not recorded")
         else:
             value = f"{view.gls_percent:.1f} %" if view.gls_percent is not None else "none"
-            lines.append(f"{name.upper()}  {value}, {view.n_beats} beats")
-    return [*lines, "grey X: rejected", NOTICE.split(".")[0] + "."]
+            lines.append(f"{name.upper()}  {value}, {view.n_beats} beat{'s' * (view.n_beats != 1)}")
+    return [*lines, "grey X: rejected, not recorded", NOTICE.split(".")[0] + "."]
 
 
 def main() -> None:

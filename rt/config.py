@@ -104,7 +104,7 @@ class BeatConfig(Section):
     """Settling of finished beats."""
 
     retrack: bool = True  # follow each beat once more from its diastasis
-    frames_per_frame: float = Field(default=1.25, gt=0)  # frames of that for each frame of the stream
+    frames_per_frame: float = Field(default=1.5, gt=0)  # frames of that for each frame of the stream
 
 
 class HealthConfig(Section):
