@@ -65,14 +65,14 @@ def write_files(name: str, network: Any, weights_sha256: str, out: Path, wanted:
     fp32 = trial.measure(onnxruntime_runner(single), "fp32", "onnxruntime")
     if not fp32.is_good:
         raise InputError(f"{single}: {fp32.max_px:.4f} px from the network, more than {MOST_PX['fp32']}; not usable")
-    fp16, islands = write_half(model, baseline, half, lambda path: _measure_half(path, trial))
-    for path, parity, kept in ((single, fp32, ()), (half, fp16, islands)):
+    fp16 = write_half(model, baseline, half, lambda path: _measure_half(path, trial))
+    for path, parity in ((single, fp32), (half, fp16)):
         card = BaselineManifest(
             model=name,
             file=path.name,
             sha256=file_sha256(path),
             precision=parity.precision,
-            islands=kept,
+            islands=parity.islands,
             input_size=window.size,
             window_frames=window.n_frames,
             iterations=iterations,
@@ -91,12 +91,13 @@ def write_files(name: str, network: Any, weights_sha256: str, out: Path, wanted:
 def print_parity(files: dict[Path, FileParity]) -> None:
     """The table that the command shows."""
     table = Table(title="ONNX against torch FP32, on a phantom clip")
-    for column in ("file", "run by", "points", "frames", "moved", "median", "p99", "max px"):
+    for column in ("file", "run by", "points", "frames", "moved", "median", "p99", "max px", "FP32"):
         table.add_column(column, justify="left" if column in ("file", "run by") else "right", overflow="fold")
     for path, row in files.items():
         figures = (row.median_px, row.p99_px, row.max_px)
         counts = (str(row.n_points), str(row.n_frames), f"{row.moved_px:.1f}")
-        table.add_row(path.name, row.runtime, *counts, *(f"{value:.2e}" for value in figures))
+        islands = " ".join(row.islands) or "all"
+        table.add_row(path.name, row.runtime, *counts, *(f"{value:.1e}" for value in figures), islands)
     Console().print(table)
 
 

@@ -6,6 +6,7 @@ is good enough is taken, measured with the weights at hand: how much rounding ma
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -31,8 +32,8 @@ def plans(baseline: Baseline) -> list[tuple[str, ...]]:
 
 def write_half(
     model: onnx.ModelProto, baseline: Baseline, path: Path, measure: Callable[[Path], FileParity]
-) -> tuple[FileParity, tuple[str, ...]]:
-    """Write the first good one of the plans; its parity and its islands. Raises InputError where none is good.
+) -> FileParity:
+    """Write the first good one of the plans; its parity. Raises InputError where none is good.
 
     measure  how far a file is from the network
     """
@@ -43,7 +44,7 @@ def write_half(
         onnx.save(half, str(path))
         parity = measure(path)
         if parity.is_good:
-            return parity, islands
+            return replace(parity, islands=islands)
         best = min(best, parity.p99_px)
     path.unlink()
     raise InputError(

@@ -83,7 +83,7 @@ class BaselineManifest(Section):
 
 def parity_card(parity: FileParity) -> ParityCard:
     """Figures of a file for its card."""
-    figures = {key: value for key, value in vars(parity).items() if key != "precision"}
+    figures = {key: value for key, value in vars(parity).items() if key not in ("precision", "islands")}
     return ParityCard(against=f"torch {torch.__version__}", **figures)
 
 

@@ -36,6 +36,7 @@ class FileParity:
     median_px: float
     p99_px: float
     max_px: float
+    islands: tuple[str, ...] = ()  # of FP32 in an FP16 file
 
     @property
     def is_good(self) -> bool:
