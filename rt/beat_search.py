@@ -16,6 +16,7 @@ from specktrack.rt.config import PhaseConfig
 
 USUAL = (shares(0.55), shares(0.75), shares(0.92))  # the last one for fibrillation
 FLOOR = 0.02  # of a signal's range: finer than this the model is not
+LENGTH_SHARE = 0.75  # of the gain of a length alone: movements of the picture are to agree
 CORRELATED = 6.0  # frames whose misfits are alike: so many count as one observation
 SHIFT_SD_S = 0.03  # of systole between people of the same heart rate (Chest 1981;80:613: 14 ms in rest; disease adds)
 SHIFTS_S = np.arange(-0.09, 0.0901, 0.01)
@@ -65,9 +66,10 @@ class Evidence:
         """The same for filling as hearts usually fill: it tells the phase, where `against` tells the time."""
         return min(float(self._each_against(ed_s, shift_s, mixing) @ self.weights) for mixing in USUAL)
 
-    def against_no_beat(self) -> float:
-        """How badly a heart that stands still explains them: a slow trend alone."""
-        return float(self._each_against_no_beat() @ self.weights)
+    def gain(self, ed_s: Sequence[float]) -> float:
+        """Log likelihood a frame over a heart that stands still: of all signals, or, if larger, of the length."""
+        each = (self._each_against_no_beat() - self._each_against(ed_s, 0.0, FREE)) * CORRELATED / len(self.time_s)
+        return max(float(each.mean()), LENGTH_SHARE * float(each[0]) if self.first_falls else 0.0)
 
     def weighted(self, ed_s: Sequence[float], shift_s: float) -> "Evidence":
         """The same evidence, in which signals count by how much of them these beats explain."""
@@ -82,6 +84,7 @@ class Evidence:
         return fit / CORRELATED
 
     def _each_against_no_beat(self) -> Signal:
+        """For a heart that stands still: a slow curve alone."""
         middle, half = 0.5 * (self.time_s[0] + self.time_s[-1]), 0.5 * np.ptp(self.time_s)
         basis = np.linalg.qr(np.vander((self.time_s - middle) / max(half, 1e-3), SLOW_DEGREE + 1))[0]
         rest = self.signals - basis @ (basis.T @ self.signals)
@@ -100,7 +103,7 @@ class FirstBeats:
     """Beats found in signals of which only the period was known."""
 
     ed_s: list[float]  # ascending, all within the signals
-    gain: float  # log likelihood a frame and signal over a heart that stands still
+    gain: float  # see `Evidence.gain`
     margin: float  # log likelihood over beats of another phase
 
 
@@ -126,8 +129,7 @@ def first_beats(evidence: Evidence, period_s: float, is_irregular: bool = False)
     others = [recent.against_usual(train) for train, off in zip(trains, apart, strict=True) if abs(off) > OTHER_PHASE]
     margin = min(others) - recent.against_usual(best)
     inside = [ed for ed in best if recent.time_s[0] <= ed <= now_s]
-    gained = (recent.against_no_beat() - recent.against(best)) * CORRELATED
-    return FirstBeats(inside, gained / recent.signals.size, margin)
+    return FirstBeats(inside, recent.gain(best), margin)
 
 
 def _train(start_s: float, end_s: float, ed_s: float, period_s: float) -> list[float]:
