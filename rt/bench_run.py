@@ -67,13 +67,13 @@ class Measured:
 
     def turn(self) -> None:
         """A few frames for latency, then a few for throughput."""
-        n_before, cpu = len(self.subject.times()[0]), time.process_time()
-        self.subject.turn(TURN_FRAMES)
-        n_frames = len(self.subject.times()[0]) - n_before
-        self._cpu_s.append((time.process_time() - cpu) / n_frames)
-        start = time.perf_counter()
-        self.subject.burst(TURN_FRAMES)
-        self._rates.append(TURN_FRAMES / (time.perf_counter() - start))
+        cpu_s = time.process_time()
+        n_frames = self.subject.turn(TURN_FRAMES)
+        self._cpu_s.append((time.process_time() - cpu_s) / n_frames)
+        start_s = time.perf_counter()
+        n_frames = self.subject.burst(TURN_FRAMES)
+        if n_frames:
+            self._rates.append(n_frames / (time.perf_counter() - start_s))
 
     def row(self) -> Row:
         """All figures."""
@@ -83,7 +83,7 @@ class Measured:
         return Row(
             name=self.subject.name,
             stages=stages,
-            frames_per_s=float(np.median(self._rates)),
+            frames_per_s=float(np.median(self._rates)) if self._rates else None,
             cpu_ms_per_frame=1e3 * float(np.median(self._cpu_s)),
             memory_mib=self.memory_mib,
             transient_kib_per_frame=transient,

@@ -46,9 +46,10 @@ class Served:
         self._hello()
 
     def turn(self, n_frames: int) -> None:
-        """One frame after the other, each sent when the last one was answered: latency without a queue."""
+        """One frame after the other, each sent when the daemon rests: the latency of a stream that it keeps up with."""
         for _ in range(n_frames):
             self._await(self._send())
+            self._request("ping")  # answered once the daemon has caught up with what follows an answer
 
     def burst(self, n_frames: int) -> None:
         """As fast as the daemon can: a frame waits while another is answered."""

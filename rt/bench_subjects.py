@@ -24,12 +24,12 @@ class Subject(Protocol):
 
     name: str
 
-    def turn(self, n_frames: int) -> None:
-        """Answer frames; each is remembered with what it took."""
+    def turn(self, n_frames: int) -> int:
+        """Answer frames; each is remembered with what it took. How many were answered."""
         ...
 
-    def burst(self, n_frames: int) -> None:
-        """Answer frames as fast as possible; nothing is remembered."""
+    def burst(self, n_frames: int) -> int:
+        """Answer frames as fast as possible; nothing is remembered. How many were answered."""
         ...
 
     def times(self) -> tuple[NDArray[np.int64], Times]:
@@ -49,15 +49,17 @@ class ServedSubject:
         self._served = Served(engine, scene)
         self._seqs: list[int] = []
 
-    def turn(self, n_frames: int) -> None:
+    def turn(self, n_frames: int) -> int:
         """See Subject."""
         first = self._served.next_seq
         self._served.turn(n_frames)
         self._seqs += range(first, first + n_frames)
+        return n_frames
 
-    def burst(self, n_frames: int) -> None:
+    def burst(self, n_frames: int) -> int:
         """See Subject."""
         self._served.burst(n_frames)
+        return n_frames
 
     def times(self) -> tuple[NDArray[np.int64], Times]:
         """See Subject."""
@@ -80,7 +82,7 @@ class CalledSubject:
         self._seqs: list[int] = []
         self._ms: list[float] = []
 
-    def turn(self, n_frames: int) -> None:
+    def turn(self, n_frames: int) -> int:
         """See Subject."""
         for seq in range(self._seq, self._seq + n_frames):
             start = time.perf_counter()
@@ -88,12 +90,14 @@ class CalledSubject:
             self._ms.append(1e3 * (time.perf_counter() - start))
             self._seqs.append(seq)
         self._seq += n_frames
+        return n_frames
 
-    def burst(self, n_frames: int) -> None:
+    def burst(self, n_frames: int) -> int:
         """See Subject."""
         for seq in range(self._seq, self._seq + n_frames):
             self._answer(seq)
         self._seq += n_frames
+        return n_frames
 
     def times(self) -> tuple[NDArray[np.int64], Times]:
         """See Subject."""

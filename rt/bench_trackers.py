@@ -30,13 +30,15 @@ class WindowSubject(CalledSubject):
         queries = np.column_stack((np.zeros(len(scene.points), np.float32), scene.points))
         super().__init__(f"{name}, {self.window_frames} frames", lambda _: tracker.track(frames, queries))
 
-    def turn(self, n_frames: int) -> None:
+    def turn(self, n_frames: int) -> int:
         """One window, however many frames were asked for."""
         super().turn(1)
         self._ms[-1] /= self.window_frames
+        return self.window_frames
 
-    def burst(self, n_frames: int) -> None:
+    def burst(self, n_frames: int) -> int:
         """Nothing: the rate follows from the time."""
+        return 0
 
 
 def other_tracker(name: str, scene: Scene, weights: Mapping[str, Path], threads: int) -> WindowSubject:

@@ -134,3 +134,5 @@ def test_other_trackers_are_measured_with_random_weights(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     rows = json.loads(path.read_text(encoding="utf-8"))["cases"][0]["rows"]
     assert rows[0]["stages"]["total"]["p50_ms"] > rows[1]["stages"]["total"]["p50_ms"]
+    assert rows[0]["frames_per_s"] is None
+    assert rows[0]["cpu_ms_per_frame"] < 3 * rows[0]["stages"]["total"]["p50_ms"], "of a frame, not of a window"
