@@ -53,6 +53,7 @@ class TorchGraph:
         self._device = device
         self._constants = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
         self._steps = [_step(node, path) for node in graph.node]
+        self._last_reads = _last_reads(self._steps, self.outputs)
         self._worked_out: dict[tuple[tuple[int, ...], ...], dict[str, Tensor]] = {}
         self._on_device: dict[tuple[int, str], Tensor] = {}
 
@@ -64,8 +65,10 @@ class TorchGraph:
         fixed = self._worked_out[shapes]
         values: dict[str, Tensor] = dict(given)
         with torch.no_grad():
-            for step in self._steps:
+            for step, done in zip(self._steps, self._last_reads, strict=True):
                 self._run(step, values, fixed)
+                for name in done:  # a window tracker's intermediate values together would fill the memory
+                    values.pop(name, None)
         return [values[name] if name in values else self._moved(fixed, name) for name in self.outputs]
 
     def _run(self, step: _Step, values: dict[str, Tensor], fixed: dict[str, Tensor]) -> None:
@@ -94,6 +97,17 @@ class TorchGraph:
         if key not in self._on_device:
             self._on_device[key] = fixed[name].to(self._device)
         return self._on_device[key]
+
+
+def _last_reads(steps: Sequence[_Step], outputs: Sequence[str]) -> list[tuple[str, ...]]:
+    """For each step the values that nobody reads after it."""
+    seen = set(outputs)
+    found = []
+    for step in reversed(steps):
+        touched = {*step.inputs, *step.outputs}
+        found.append(tuple(touched - seen))
+        seen |= touched
+    return found[::-1]
 
 
 def _step(node: onnx.NodeProto, path: Path) -> _Step:
