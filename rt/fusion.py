@@ -134,7 +134,7 @@ def _gru(given: FloatArray, kept: FloatArray, state: FloatArray) -> FloatArray:
 def steady_weights() -> dict[str, FloatArray]:
     """Fixed gains: cautious corrections towards the anchors, and towards how the neighbours move.
 
-    By far the better choice on the one real clip at hand; learned gains win on phantoms only (docs/accuracy.md).
+    Where training begins, and what half-believed gains are mixed with (training/fusion.py).
     """
     arrays = {key: np.zeros(shape, np.float32) for key, shape in SHAPES.items()}
     arrays["out_bias"][[1, 2, 4, 9]] = (0.06, 0.10, 0.15, 0.40)

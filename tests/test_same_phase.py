@@ -46,7 +46,7 @@ def test_a_point_that_has_slipped_is_back_after_a_beat() -> None:
     engine = OrtEngine(find_model("specknet-s"), threads=1)
     engine.fusion = FusionNet(
         steady_weights()
-    )  # cautious gains: learned ones bring the points back before the beat is over
+    )  # learned gains bring the points back before a beat is over
     stream = Session("test", SessionConfig(), engine)
     stream.update(frame(beating(0), 0))
     stream.set_points(grid(), "points")
