@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from specktrack.rt.correlation import evidence, evidence_slow, sample_templates
 from specktrack.rt.fast_math import exp_of_negative, log_of_product
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.halves import LEAST_POINTS
 from specktrack.rt.measure import FAR_UNITS, NEAR_UNITS, REACH_UNITS, READINGS, SIGMA_UNITS
 from specktrack.rt.position import closeness, inside, pooled, share_near, soft_argmax
 from specktrack.rt.readout import Reader, Reading, Rows
@@ -49,7 +50,7 @@ def test_one_pass_says_what_the_plain_twins_say(seed: int, n_points: int, side: 
     np.testing.assert_allclose(fast.share, slow.share, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_points", [48, 51, 75])
+@pytest.mark.parametrize("n_points", [LEAST_POINTS, LEAST_POINTS + 3, 151])
 def test_many_points_are_read_on_two_cores_and_each_answers_as_it_would_alone(n_points: int) -> None:
     rng = np.random.default_rng(n_points)
     points = rng.uniform(40, 200, (n_points, 2)).astype(np.float32)
