@@ -44,9 +44,7 @@ def test_without_a_reference_nothing_is_noticed() -> None:
 
 def test_a_point_that_has_slipped_is_back_after_a_beat() -> None:
     engine = OrtEngine(find_model("specknet-s"), threads=1)
-    engine.fusion = FusionNet(
-        steady_weights()
-    )  # learned gains bring the points back before a beat is over
+    engine.fusion = FusionNet(steady_weights())  # learned gains bring the points back before a beat is over
     stream = Session("test", SessionConfig(), engine)
     stream.update(frame(beating(0), 0))
     stream.set_points(grid(), "points")
