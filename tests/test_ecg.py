@@ -47,7 +47,7 @@ def rhythm(kind: str) -> Rhythm:
 
 @pytest.mark.parametrize("noise_mv", [0.0, 0.12])
 @pytest.mark.parametrize("polarity", [1.0, -1.0], ids=["upright", "inverted"])
-@pytest.mark.parametrize("kind", ["40", "65", "110", "150", "fibrillation", "ectopics"])
+@pytest.mark.parametrize("kind", ["40", "110", "150", "fibrillation", "ectopics"])
 def test_every_r_wave_is_found_within_half_a_frame(kind: str, polarity: float, noise_mv: float) -> None:
     beats = rhythm(kind)
     times, ecg = ecg_of(beats, SECONDS, seed=1)
@@ -57,7 +57,7 @@ def test_every_r_wave_is_found_within_half_a_frame(kind: str, polarity: float, n
     assert max(np.abs(np.array(beats.ed_s) - t).min() for t in got) < 0.5 / 55.0
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=3, max_size=12))
 def test_the_size_of_the_chunks_does_not_matter(sizes: list[int]) -> None:
     times, ecg = ecg_of(rhythm("65"), SECONDS, seed=1)
