@@ -45,6 +45,7 @@ class BeatHistory:
         self._t_acq_ns = np.zeros(self._capacity, np.int64)
         self._points = np.zeros((self._capacity, n_points, 3), np.float32)
         self._count = 0
+        self._corrected_seq = -1  # where drift was found the last time
 
     def update(self, seq: int, t_acq_ns: int, points: FloatArray) -> None:
         """Remember the points (N, 3) of one frame; x, y in source pixels, confidence; lost points NaN, NaN, 0."""
@@ -54,9 +55,20 @@ class BeatHistory:
         self._count += 1
 
     def correct(self, since_seq: int, drift: FloatArray) -> None:
-        """Drift (N, 2) was found in frame `since_seq`: points of that frame and of all later ones lie this much off."""
+        """Drift (N, 2) was found in frame `since_seq`: points of that frame and of all later ones lie this much off.
+
+        It grew since it was found the last time, so earlier frames have their share of it. All at once, it would be
+        a jump near end-diastole, between the zero of the strain and everything measured from there.
+        """
         order = self._order()
-        self._points[order[self._seq[order] >= since_seq], :, :2] += drift
+        since = int(np.searchsorted(self._seq[order], since_seq))
+        last = int(np.searchsorted(self._seq[order], self._corrected_seq))
+        if since < len(order):
+            times = self._t_acq_ns[order].astype(np.float64)
+            share = np.clip((times - times[last]) / max(times[since] - times[last], 1.0), 0.0, 1.0)
+            share[since:] = 1.0
+            self._points[order, :, :2] += (share[:, None, None] * drift).astype(np.float32)
+        self._corrected_seq = since_seq
 
     def nearest(self, time_s: float) -> RecordedFrame | None:
         """The frame nearest to a time on the sender's clock, such as a confirmed ED; None beyond the history."""

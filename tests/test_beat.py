@@ -41,14 +41,26 @@ def test_a_beat_that_began_before_the_history_is_not_cut() -> None:
     assert BeatHistory(2).cut(events()) is None
 
 
+def at(kept: BeatHistory, frame: int) -> np.ndarray:
+    found = kept.nearest(5.0 + frame / FPS)
+    assert found is not None
+    return found.points - frame
+
+
 def test_drift_found_late_is_told_to_the_frames_that_have_it() -> None:
     kept = history()
     kept.correct(110, np.array([[1.0, -2.0], [0.0, 0.0]], np.float32))
-    before, after = kept.nearest(5.0 + 9 / FPS), kept.nearest(5.0 + 10 / FPS)
-    assert before is not None
-    assert after is not None
-    np.testing.assert_array_equal(before.points, np.full((2, 3), 9.0))
-    np.testing.assert_array_equal(after.points, [[11, 8, 10], [10, 10, 10]])
+    for frame in (10, 11, 59):
+        np.testing.assert_allclose(at(kept, frame), [[1, -2, 0], [0, 0, 0]], atol=1e-4)
+    np.testing.assert_allclose(at(kept, 5)[0], [0.5, -1.0, 0.0], atol=0.02)  # half of it had grown by then
+    np.testing.assert_allclose(at(kept, 0)[0], [0.0, 0.0, 0.0], atol=1e-4)
+
+
+def test_drift_grows_from_where_it_was_found_the_last_time() -> None:
+    kept = history()
+    kept.correct(110, np.zeros((2, 2), np.float32))
+    kept.correct(130, np.full((2, 2), 4.0, np.float32))
+    assert [round(float(at(kept, frame)[0, 0]), 1) for frame in (8, 10, 20, 30, 40)] == [0.0, 0.0, 2.0, 4.0, 4.0]
 
 
 def test_the_ring_forgets_the_oldest_frames() -> None:

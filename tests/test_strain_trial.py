@@ -15,6 +15,7 @@ from specktrack.training.strain_trial import BeatScore, HeartScore, contour_stra
 from specktrack.training.virtual_hearts import HeartFilm
 
 BEATS = 5
+GOAL = 0.6  # strain points, what bias may be
 
 
 def shrinking_film() -> HeartFilm:
@@ -33,9 +34,9 @@ def test_a_wall_that_shrinks_by_twelve_percent_reads_minus_twelve(shrunk: HeartS
     assert len(beats) >= 2
     for beat in beats:
         assert beat.truth == pytest.approx(-12.0, abs=0.1), "events fall between frames"
-        assert beat.tracked == pytest.approx(beat.truth, abs=0.2)
-        assert beat.measured == pytest.approx(beat.timed, abs=0.2), "what is left is timing"
-        assert beat.error_mm < 0.15
+        assert beat.tracked == pytest.approx(beat.truth, abs=GOAL)
+        assert beat.measured == pytest.approx(beat.timed, abs=GOAL), "what is left is timing"
+        assert beat.error_mm < 0.5
 
 
 def test_its_beats_are_tracked_twice_and_published_before_the_next_is_over(shrunk: HeartScore) -> None:
