@@ -1,44 +1,55 @@
 """Other trackers under the stopwatch: networks of the training package, opened only when asked for.
 
-They answer a window of frames at a time; what counts is the time per frame. They are a plug-in like an engine: without
-the training package installed everything else is measured all the same.
+They answer a window of frames at a time, as in the stream (windowed.py); what counts is the time per new frame. They
+are a plug-in like an engine: without the training package installed everything else is measured all the same.
 """
 
 import os
+import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
-
-import numpy as np
 
 from specktrack.rt.bench_scene import Scene
 from specktrack.rt.bench_subjects import CalledSubject
-from specktrack.rt.errors import InputError
+from specktrack.rt.config import ModelConfig
+from specktrack.rt.errors import EngineError, InputError
+from specktrack.rt.geometry import ImageScale
+from specktrack.rt.preprocess import preprocess
+from specktrack.rt.windowed import NAMES, WindowedEngine, open_plug_in
 
-WINDOW_FRAMES = {"echotracker": 24, "pips": 24, "cotracker3": 24}
-TRACKERS = tuple(WINDOW_FRAMES)
+TRACKERS = NAMES
 
 
 class WindowSubject(CalledSubject):
-    """A tracker asked once for a whole window; each of its frames took its share."""
+    """A tracker asked for one window after the other; each new frame of a window took its share."""
 
-    def __init__(self, name: str, scene: Scene, weights: Path | None) -> None:
-        from specktrack.training.point_tracker import open_tracker
-
-        tracker = open_tracker(name, weights)
-        self.window_frames = WINDOW_FRAMES[name]
-        frames = np.stack([scene.pixels(seq) for seq in range(self.window_frames)])
-        queries = np.column_stack((np.zeros(len(scene.points), np.float32), scene.points))
-        super().__init__(f"{name}, {self.window_frames} frames", lambda _: tracker.track(frames, queries))
+    def __init__(self, engine: WindowedEngine, scene: Scene) -> None:
+        side = scene.side_px
+        images = [preprocess(frame, engine.input_size)[0] for frame in scene.frames]
+        points = ImageScale((side, side), engine.input_size).forward(scene.points)
+        self._next = (images[k % len(images)] for k in count(1))
+        self._run = engine.begin(images[0], points)
+        self._n_new = self._run.wanted
+        self._answer_window()  # the first is longer for some
+        super().__init__(
+            f"{engine.model}, {self._run.wanted} new frames", lambda _: self._answer_window(), engine.close
+        )
 
     def turn(self, n_frames: int) -> int:
         """One window, however many frames were asked for."""
+        started_s = time.perf_counter()
         super().turn(1)
-        self._ms[-1] /= self.window_frames
-        return self.window_frames
+        self._ms[-1] = 1e3 * (time.perf_counter() - started_s) / self._n_new
+        return self._n_new
 
     def burst(self, n_frames: int) -> int:
         """Nothing: the rate follows from the time."""
         return 0
+
+    def _answer_window(self) -> None:
+        self._n_new = self._run.wanted
+        self._run.follow([next(self._next) for _ in range(self._n_new)])
 
 
 def other_tracker(name: str, scene: Scene, weights: Mapping[str, Path], threads: int) -> WindowSubject:
@@ -46,6 +57,7 @@ def other_tracker(name: str, scene: Scene, weights: Mapping[str, Path], threads:
     for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[library] = str(threads)  # read when the library is imported, just below
     try:
-        return WindowSubject(name, scene, weights.get(name))
-    except ImportError as error:
-        raise InputError(f"model {name}: {error}; install it with pip install specktrack[train]") from error
+        config = ModelConfig(name=name, weights=str(weights.get(name, "")), threads=threads)
+        return WindowSubject(open_plug_in(config), scene)
+    except EngineError as error:
+        raise InputError(str(error)) from error

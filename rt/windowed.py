@@ -68,6 +68,11 @@ def open_windowed(config: ModelConfig) -> WindowedEngine:
     """The windowed model named in the settings with the user's weights; raises EngineError, InputError."""
     if not config.weights:
         raise EngineError(f"model {config.name}: comes without weights; give a checkpoint with --weights FILE")
+    return open_plug_in(config)
+
+
+def open_plug_in(config: ModelConfig) -> WindowedEngine:
+    """The same; without weights a network that knows nothing, to measure its speed alone."""
     try:
         plug_in = importlib.import_module(PLUG_IN)
     except ImportError as error:

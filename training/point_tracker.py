@@ -167,26 +167,26 @@ def split_name(name: str) -> tuple[str, Path] | None:
     return (tracker, Path(weights)) if colon and tracker in TRACKERS else None
 
 
-def open_tracker(name: str, weights: Path | None) -> PointTracker:
-    """A tracker with the user's checkpoint, or (None) the same random weights every time, to measure its speed alone.
-
-    Raises InputError.
-    """
+def open_tracker(name: str, weights: Path) -> PointTracker:
+    """A tracker with the user's checkpoint. Raises InputError."""
     if name not in TRACKERS:
         raise InputError(f"tracker {name}: unknown; choose {', '.join(TRACKERS)}")
     build, wrap = TRACKERS[name]
+    return wrap(network_of(name, build, weights))
+
+
+def network_of(name: str, build: Callable[[], nn.Module], weights: Path | None) -> nn.Module:
+    """A network with the user's checkpoint, or (None) the same random weights every time, to measure its speed alone.
+
+    Says so where the public weights forbid commercial use. Raises InputError.
+    """
     if weights is None:
-        return wrap(_random(build))
+        return _random(build)
     network = build()
     load_official(network, weights, name)
-    warn_of_licence(name)
-    return wrap(network)
-
-
-def warn_of_licence(name: str) -> None:
-    """Say so where the public weights of a tracker forbid commercial use."""
     if name in NON_COMMERCIAL:
         logger.warning("%s: its public weights are CC BY-NC 4.0, no commercial use (docs/baselines.md)", name)
+    return network
 
 
 def _random(build: Callable[[], nn.Module]) -> nn.Module:

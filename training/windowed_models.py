@@ -21,9 +21,8 @@ from specktrack.training.cotracker_predictor import ITERATIONS as COTRACKER_ITER
 from specktrack.training.cotracker_predictor import SIZE as COTRACKER_SIZE
 from specktrack.training.cotracker_stream import CoTrackerStream
 from specktrack.training.echotracker import EchoTracker
-from specktrack.training.official_checkpoint import load_official
 from specktrack.training.pips import Pips
-from specktrack.training.point_tracker import FEWEST_FRAMES, SIZE, warn_of_licence
+from specktrack.training.point_tracker import FEWEST_FRAMES, SIZE, network_of
 
 PIPS_ITERATIONS = 16
 
@@ -144,11 +143,12 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Any], tuple[int, 
 
 
 def open_engine(config: ModelConfig) -> TorchWindowed:
-    """The model with the user's checkpoint; cotracker3 wants the online one. Raises InputError."""
+    """The model with the user's checkpoint, or without one with random weights; cotracker3 wants the online one.
+
+    Raises InputError.
+    """
     build, run, size = MODELS[config.name]
-    network = build()
-    load_official(network, Path(config.weights), config.name)
-    warn_of_licence(config.name)
+    network = network_of(config.name, build, Path(config.weights) if config.weights else None)
     if config.threads:
         torch.set_num_threads(config.threads)
     window = ONLINE_WINDOW if config.name == "cotracker3" else config.window
