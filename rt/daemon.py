@@ -130,7 +130,13 @@ class Daemon:
         stream = self.streams.get(name) or self._open(name)
         for answer in stream.track(received, self._ingest.intake.counts(name), time.monotonic()):
             self._publish(stream, answer)
-        stream.catch_up()
+        stream.catch_up(self._spare_s(stream, received))
+
+    def _spare_s(self, stream: Stream, received: Received) -> float:
+        """How long until the next frame of any stream is to be expected; nothing when one waits already."""
+        if self._next_frame() is not None:
+            return 0.0
+        return stream.interval_s / len(self.streams) - (time.monotonic() - received.t_recv_s)
 
     def _publish(self, stream: Stream, answer: Answer) -> None:
         name, update, t_recv_s = stream.name, answer.update, answer.t_recv_s

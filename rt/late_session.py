@@ -59,9 +59,9 @@ class LateSession:
         self._answer_waiting()
         return self._hand_out()
 
-    def catch_up(self) -> None:
+    def catch_up(self, spare_s: float | None = None) -> None:
         """See Session.catch_up."""
-        self._session.catch_up()
+        self._session.catch_up(spare_s)
 
     def settle_now(self) -> tuple[SettledBeat, ...]:
         """See Session.settle_now."""

@@ -115,12 +115,18 @@ class Session:
         self._is_behind = bool(self._groups)
         return replace(update, stage_ms=dict(self._stage_ms), message=message, is_new_epoch=bool(message))
 
-    def catch_up(self) -> None:
-        """Do what the next frame needs and no answer waits for; without this call the next `update` does it first."""
+    def catch_up(self, spare_s: float | None = None) -> None:
+        """Do what the next frame needs and no answer waits for; without this call the next `update` does it first.
+
+        spare_s  how long until that frame is to be expected, for what can wait; None: as long as it takes
+        """
         if self._is_behind:
             self._is_behind = False
+            started_s = time.perf_counter()
             self._tracker.catch_up()
-            self._settled += self._settler.advance()
+            if spare_s is not None:
+                spare_s -= time.perf_counter() - started_s
+            self._settled += self._settler.advance(spare_s)
 
     def set_points(
         self,

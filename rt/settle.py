@@ -6,6 +6,7 @@ beat began with, and on to the next (retrack.py). Live tracking came the other w
 weighed by how near each began. What then does not come back to where it was is drift, shared out over the beat.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ from specktrack.rt.retrack import Retracking
 from specktrack.rt.segment_quality import Strays, judge
 from specktrack.rt.update import BeatMeasures, Group, SettledBeat
 from specktrack.rt.window import WindowEntry
+
+FIRST_STEP_S = 0.008  # until it is known how long a frame of re-tracking takes here
+STEP_RATE = 0.1  # share of the newest in that
 
 
 @dataclass
@@ -50,6 +54,7 @@ class BeatSettler:
         """Forget beats that are not settled: their points are gone."""
         self._jobs: list[_Job] = []
         self._due = 0.0  # frames of re-tracking
+        self._step_s = FIRST_STEP_S  # what one of them takes
 
     def begin(
         self,
@@ -67,18 +72,32 @@ class BeatSettler:
             retracking = Retracking(self._engine, self._config.match, entries, rest, points)
         self._jobs.append(_Job(beat, groups, geometry, scale, retracking))
 
-    def advance(self) -> tuple[SettledBeat, ...]:
-        """A frame has come: go on with re-tracking; beats that are settled now, often none."""
+    def advance(self, spare_s: float | None = None) -> tuple[SettledBeat, ...]:
+        """A frame has come: go on with re-tracking; beats that are settled now, often none.
+
+        spare_s  until the next frame is to be expected: no more is done than fits, and a beat that is not done when the
+                 next one is over is settled as it was followed live. None: all the time in the world.
+        """
         if not self._jobs:
             self._due = 0.0
             return ()
-        self._due += self._config.beat.frames_per_frame * len(self._jobs)  # faster when another beat waits
-        while self._due >= 1.0 and self._jobs:
-            self._due -= 1.0
-            job = self._jobs[0]
-            if job.retracking is None or not job.retracking.advance():
+        if spare_s is not None and len(self._jobs) > 1:
+            self._jobs[0].retracking = None
+        share = self._config.beat.frames_per_frame * len(self._jobs)  # faster when another beat waits
+        self._due += share if spare_s is None else min(share, max(spare_s, 0.0) / self._step_s)
+        while self._due >= 1.0 or self._jobs[0].retracking is None:
+            self._due = max(self._due - 1.0, 0.0)
+            if not self._step(self._jobs[0]):
                 return (self._finish(self._jobs.pop(0)),)
         return ()
+
+    def _step(self, job: _Job) -> bool:
+        """Follow the points of a beat into one more frame; False when it is done."""
+        started_s = time.perf_counter()
+        is_going_on = job.retracking is not None and job.retracking.advance()
+        if is_going_on:
+            self._step_s += STEP_RATE * (time.perf_counter() - started_s - self._step_s)
+        return is_going_on
 
     def finish(self) -> tuple[SettledBeat, ...]:
         """No frame comes any more: settle what is left, at once."""

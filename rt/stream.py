@@ -106,9 +106,15 @@ class Stream:
         """No frame comes for now: what can be said of those that wait for a window to be full."""
         return self._dated(self.session.finish(), started_s)
 
-    def catch_up(self) -> None:
-        """The answers are out: do what only the next frame needs."""
-        self.session.catch_up()
+    def catch_up(self, spare_s: float) -> None:
+        """The answers are out: do what only the next frame needs, and in the time to spare what can wait."""
+        self.session.catch_up(spare_s)
+
+    @property
+    def interval_s(self) -> float:
+        """Between frames; 0 while it is not known."""
+        rate_hz = self._rate.rate_hz
+        return 1.0 / rate_hz if rate_hz else 0.0
 
     @property
     def is_silent(self) -> bool:

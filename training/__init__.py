@@ -98,7 +98,6 @@ EVALUATION (docs/evaluation.md)
     virtual_hearts.py     hearts whose strain can be judged, as recordings
     strain_trial.py       one of them through the session
     strain_clips.py       one beat of a clip at its true events
-    strain_clips.py       one beat of a clip at its true events
     strain_report.py      strain.md, strain.json, strain.png
 
 THE PHASE, JUDGED (docs/phase.md)
