@@ -17,7 +17,7 @@ RADIUS = 3
 SIDE = 2 * RADIUS + 1
 PLACES = LEVELS * SIDE * SIDE  # of one template
 TEMPLATE_LAGS = (2, 4)  # frames back of the templates that follow the point
-ROWS_AT_ONCE = 2048  # points times frames
+ROWS_AT_ONCE = 128  # points times frames: what is read for them stays in the processor's cache
 
 Pyramid = list[Tensor]  # a level: (T, H, W, C), averaged over 2^level x 2^level cells
 
@@ -42,7 +42,7 @@ def read_template(level: Tensor, positions: Tensor, frames: Tensor) -> Tensor:
     found = level.new_zeros(())
     for dx in (0, 1):
         for dy in (0, 1):
-            value = level[frames, (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)]
+            value = _cells(level, frames, (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1))
             weight = _part(fraction[..., 0], dx) * _part(fraction[..., 1], dy)
             found = found + weight[..., None] * value
     return found
@@ -83,12 +83,19 @@ def _around(level: Tensor, positions: Tensor, frames: Tensor, templates: Tensor)
     steps = torch.arange(-RADIUS, RADIUS + 2, device=positions.device)
     x, y = whole[:, :1].long() + steps, whole[:, 1:].long() + steps  # (R, 8)
     is_in = ((x >= 0) & (x < width))[:, :, None] & ((y >= 0) & (y < height))[:, None, :]
-    cells = level[frames[:, None, None], y.clamp(0, height - 1)[:, None, :], x.clamp(0, width - 1)[:, :, None]]
+    cells = _cells(level, frames[:, None, None], y.clamp(0, height - 1)[:, None, :], x.clamp(0, width - 1)[:, :, None])
     products = torch.bmm(templates, cells.flatten(1, 2).transpose(1, 2)) * is_in.flatten(1)[:, None]
     products = products.reshape(*products.shape[:2], SIDE + 1, SIDE + 1)
     fx, fy = (positions - whole)[:, :, None, None, None].unbind(1)
     along = products[..., :-1, :] * (1 - fx) + products[..., 1:, :] * fx
     return (along[..., :-1] * (1 - fy) + along[..., 1:] * fy).flatten(2)
+
+
+def _cells(level: Tensor, frames: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Features (..., C) of whole cells, which are on the map; as rows of a table they are copied fastest."""
+    _, height, width, c = level.shape
+    rows = (frames * height + y) * width + x
+    return level.reshape(-1, c).index_select(0, rows.flatten()).reshape(*rows.shape, c)
 
 
 def _part(fraction: Tensor, step: int) -> Tensor:
