@@ -2,6 +2,7 @@
 
 cli.py          export-trt
 graph.py        SpeckNet to ONNX
+versions.py     what made a file, for its card
 match_graph.py  its matching head, for engines whose features stay on a device
 half.py         FP32 ONNX to strongly typed FP16, by a precision plan
 audit.py        what a device would compute wrongly without a word: refused, with the node's name

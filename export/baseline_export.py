@@ -11,7 +11,7 @@ from rich.table import Table
 from specktrack.export.audit import audit
 from specktrack.export.baseline_graph import export_stages
 from specktrack.export.baseline_half import write_half
-from specktrack.export.baseline_manifest import BaselineManifest, parity_card, save_card, tensor_cards, versions
+from specktrack.export.baseline_manifest import BaselineManifest, parity_card, save_card, tensor_cards
 from specktrack.export.baseline_parity import (
     MOST_PX,
     FileParity,
@@ -23,6 +23,7 @@ from specktrack.export.baseline_parity import (
 )
 from specktrack.export.baseline_stages import Window
 from specktrack.export.baselines import BASELINES, Baseline, some_queries
+from specktrack.export.versions import versions
 from specktrack.rt.errors import InputError
 from specktrack.rt.manifest import file_sha256
 from specktrack.training.official_checkpoint import load_official

@@ -1,12 +1,9 @@
 """The card beside an exported tracker: what it takes in and gives, at which size, how it was checked, whose it is."""
 
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import onnx
-import onnxruntime
 import torch
 from pydantic import Field
 
@@ -85,17 +82,6 @@ def parity_card(parity: FileParity) -> ParityCard:
     """Figures of a file for its card."""
     figures = {key: value for key, value in vars(parity).items() if key not in ("precision", "islands")}
     return ParityCard(against=f"torch {torch.__version__}", **figures)
-
-
-def versions() -> dict[str, str]:
-    """What made the file."""
-    return {
-        "specktrack": version("specktrack"),
-        "torch": torch.__version__,
-        "onnx": version("onnx"),
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def save_card(manifest: BaselineManifest, model: Path) -> None:

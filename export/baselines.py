@@ -1,7 +1,7 @@
 """Other trackers by name: how each is cut, how long its window is, how its file is driven."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -56,34 +56,29 @@ class Baseline:
     licence: str = "of the public weights: none stated (code MIT)"
 
 
+_ECHOTRACKER = Baseline(
+    build=EchoTracker,
+    cut=cut_echotracker,
+    n_frames=24,
+    iterations=4,
+    smallest=64,
+    query_frames="first",
+    coordinates=("points", "tracks"),
+    heads=("*.dense/*",),
+    middles=("*.delta_block*",),
+    clip_frames=lambda t: t,
+    follow_file=lambda run, clip, queries, _: file_echotracker(run, clip, queries),
+    follow_net=lambda net, clip, queries, k, _: net_echotracker(net, clip, queries, k),
+)
+
 BASELINES: dict[str, Baseline] = {
-    "echotracker": Baseline(
-        build=EchoTracker,
-        cut=cut_echotracker,
-        n_frames=24,
-        iterations=4,
-        smallest=64,
-        query_frames="first",
-        coordinates=("points", "tracks"),
-        heads=("*.dense/*",),
-        middles=("*.delta_block*",),
-        clip_frames=lambda t: t,
-        follow_file=lambda run, clip, queries, _: file_echotracker(run, clip, queries),
-        follow_net=lambda net, clip, queries, k, _: net_echotracker(net, clip, queries, k),
-    ),
-    "echotracker-ptecho": Baseline(
+    "echotracker": _ECHOTRACKER,
+    "echotracker-ptecho": replace(
+        _ECHOTRACKER,
         build=partial(EchoTracker, "ptecho"),
-        cut=cut_echotracker,
-        n_frames=24,
-        iterations=4,
-        smallest=64,
         query_frames="one",
         coordinates=("tracks",),
-        heads=("*.dense/*",),
-        middles=("*.delta_block*",),
-        clip_frames=lambda t: t,
         follow_file=lambda run, clip, queries, _: file_ptecho(run, clip, queries),
-        follow_net=lambda net, clip, queries, k, _: net_echotracker(net, clip, queries, k),
         licence=NON_COMMERCIAL,
     ),
     "pips": Baseline(

@@ -8,21 +8,18 @@ NAME.fusion.npz    what weighs flow and evidence
 NAME.json, NAME.fp16.json   the cards
 """
 
-import platform
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
-import torch
 import typer
 
 from specktrack.export.audit import audit
 from specktrack.export.graph import OPSET, export_onnx
 from specktrack.export.half import PrecisionPlan, to_half
 from specktrack.export.match_graph import SIDE, write_matching
+from specktrack.export.versions import versions
 from specktrack.rt.errors import InputError
 from specktrack.rt.fusion import save_fusion, steady_weights
 from specktrack.rt.manifest import (
@@ -103,21 +100,11 @@ def write_model(loaded: Checkpoint, out: Path, size: tuple[int, int]) -> ModelFi
         sample=reference_to(sample),
         match=reference_to(match),
         match_side=SIDE,
-        versions=_versions(),
+        versions=versions(),
         training=_training(loaded),
     )
     files = ModelFiles(network, fp32, fp16, card)
     return files.save(self_check=self_check_of(files.reference()))
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "specktrack": version("specktrack"),
-        "torch": torch.__version__,
-        "onnx": version("onnx"),
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def _training(loaded: Checkpoint) -> Training:

@@ -4,6 +4,7 @@ cli.py          rt-serve, rt-track; console.py (errors), config.py, settings.py 
 daemon.py       lifetime: sockets.py, ingest.py, wake.py, stream.py, control.py, publisher.py, warmup.py
 wire.py         messages: headers.py, packing.py; update.py (what is said of a frame and of a beat)
 session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
+  drawn.py        points that a user drew, checked
   preprocess.py   the image an engine sees
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py, engine_ort_device.py, engine_openvino.py, engine_torch.py, engine_trt.py,

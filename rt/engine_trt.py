@@ -27,7 +27,9 @@ MAPS = ("fine", "middle", "coarse")
 class TrtFeatures:
     """The maps of one frame on the GPU; their buffers go back to the pool with the object."""
 
-    def __init__(self, maps: dict[str, tuple[DeviceBuffer, Shape]], give_back: Callable[[list[DeviceBuffer]], None]):
+    def __init__(
+        self, maps: dict[str, tuple[DeviceBuffer, Shape]], give_back: Callable[[list[DeviceBuffer]], None]
+    ) -> None:
         self.maps = maps
         self._give_back = give_back
 

@@ -17,6 +17,7 @@ from specktrack.rt.anchor import AnchorPolicy
 from specktrack.rt.beat import BeatHistory
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.contour import resample_contour
+from specktrack.rt.drawn import checked_points
 from specktrack.rt.engine import Engine
 from specktrack.rt.errors import ControlError
 from specktrack.rt.frame import Frame
@@ -144,7 +145,7 @@ class Session:
         drawn_on = self._entry(seq)
         geometry = self._geometry
         assert geometry is not None
-        points = _checked(points, kind, geometry)
+        points = checked_points(points, kind, geometry)
         if kind == "contour":
             points = resample_contour(points, self._config.strain.query_points)
         name = name or kind
@@ -379,23 +380,6 @@ class Session:
         start = time.perf_counter()
         yield
         self._stage_ms[name] = (time.perf_counter() - start) * 1e3
-
-
-def _checked(points: FloatArray, kind: GroupKind, geometry: Geometry) -> FloatArray:
-    """Points a user drew, or a ControlError that says what is wrong with them."""
-    points = np.asarray(points, np.float32)
-    least = 3 if kind == "contour" else 1
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
-        raise ControlError("bad_points", f"a {kind} needs at least {least} points as [[x, y], ...]")
-    outside = ~geometry.contains(points)
-    if outside.any():
-        n = int(outside.argmax())
-        raise ControlError(
-            "bad_points",
-            f"point {n} at ({points[n, 0]:g}, {points[n, 1]:g}) lies outside the "
-            f"{geometry.width_px}x{geometry.height_px} image; give pixels of the frame as sent",
-        )
-    return points
 
 
 def _unless_lost(strain: StrainSample | None) -> StrainSample | None:
