@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.progress import track
 from torch import Tensor
 
@@ -41,10 +41,11 @@ class FusionConfig(Section):
     """What `train-fusion` is told."""
 
     checkpoint: str = "specknet-s"  # of train-tracker, or a shipped name
+    init_from: str = ""  # tracker.pt of another run, or a shipped name, whose fusion to begin with
     data: tuple[str, ...] = ("runs/data/train",)  # folders of clips
     out: str = "runs/fusion-s"
     seed: int = 1
-    rounds: int = Field(default=3, ge=1)
+    rounds: int = Field(default=3, ge=0)  # 0: the fusion of init_from as it is
     sequences: int = Field(default=400, ge=1)  # recorded in each round
     n_points: int = Field(default=80, ge=4)
     max_frames: int = Field(default=60, ge=4)
@@ -57,6 +58,12 @@ class FusionConfig(Section):
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
+    @model_validator(mode="after")
+    def _something_is_learned_or_taken(self) -> "FusionConfig":
+        if not self.rounds and not self.init_from:
+            raise ValueError("rounds: 0 learns nothing; name the fusion to take as init_from, or give rounds")
+        return self
+
 
 @app.command()
 def train_fusion(
@@ -67,8 +74,8 @@ def train_fusion(
     settings = load_settings(FusionConfig, config, set_ or [])
     out = Path(settings.out)
     network = load_checkpoint(find_checkpoint(settings.checkpoint))
+    model, records = _first_model(settings), list[Record]()
     _check_same_run(out, settings)
-    model, records = FusionModel(settings.seed), list[Record]()
     for number in range(settings.rounds):
         done = out / f"round-{number}.pt"
         records += _records_of_round(settings, number, model)
@@ -78,9 +85,21 @@ def train_fusion(
         error_px = fit(model, records, settings, number)
         _save_whole(done, model.state_dict())
         typer.echo(f"round {number + 1}: {len(records)} sequences, mean error {error_px:.2f} px of 256")
-    state = {"network": network.state["network"], "fusion": model.believed(settings.believed)}
+    fusion = model.believed(settings.believed) if settings.rounds else model.state_dict()
+    state = {"network": network.state["network"], "fusion": fusion}
     save_checkpoint(out / "tracker.pt", Checkpoint(network.model, network.step, state, network.settings))
     typer.echo(f"Written: {out / 'tracker.pt'}; next: export-trt {out / 'tracker.pt'} --out models --onnx-only")
+
+
+def _first_model(settings: FusionConfig) -> FusionModel:
+    """What the first round records with; raises InputError where init_from holds no fusion."""
+    model = FusionModel(settings.seed)
+    if settings.init_from:
+        fusion = load_checkpoint(find_checkpoint(settings.init_from)).state.get("fusion")
+        if fusion is None:
+            raise InputError(f"init_from: {settings.init_from} holds no fusion; give the tracker.pt of a train-fusion")
+        model.load_state_dict(fusion)
+    return model
 
 
 def _check_same_run(out: Path, settings: FusionConfig) -> None:
