@@ -10,7 +10,14 @@ from specktrack.rt.contour import resample_contour
 from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.manifest import find_model
 from specktrack.training.strain_config import StrainEvalConfig
-from specktrack.training.strain_report import markdown, per_heart, segment_errors, weak_segments
+from specktrack.training.strain_report import (
+    Findings,
+    by_heart_rate,
+    markdown,
+    per_heart,
+    segment_errors,
+    weak_segments,
+)
 from specktrack.training.strain_trial import BeatScore, HeartScore, contour_strain, try_heart
 from specktrack.training.virtual_hearts import HeartFilm
 
@@ -42,6 +49,11 @@ def test_a_wall_that_shrinks_by_twelve_percent_reads_minus_twelve(shrunk: HeartS
 def test_its_beats_are_tracked_twice_and_published_before_the_next_is_over(shrunk: HeartScore) -> None:
     assert all(beat.retracked for beat in shrunk.beats)
     assert all(beat.waited_beats < 1.15 for beat in shrunk.beats), "the next ED is confirmed a few frames late"
+
+
+def test_its_heart_and_frame_rates_are_known(shrunk: HeartScore) -> None:
+    assert shrunk.heart_rate_bpm == pytest.approx(60.0 / PERIOD_S)
+    assert shrunk.frame_rate_hz == RATE_HZ
 
 
 def test_its_points_stay_where_they_are_from_beat_to_beat(shrunk: HeartScore) -> None:
@@ -95,7 +107,19 @@ def test_a_rejected_segment_has_no_error() -> None:
 
 def test_the_report_says_bias_spread_and_what_timing_alone_does() -> None:
     scores = [score("a", -17.0), score("b", -18.0), score("c", -18.5)]
-    text = markdown(StrainEvalConfig(), scores, {"re-anchoring": scores})
+    text = markdown(StrainEvalConfig(), Findings(scores, {"re-anchoring": scores}))
     assert "| settled beats, accepted | 3 | +0.17 | 0.76 | 0.50 |" in text
     assert "timing alone) | 3 | +0.20 | 0.00 |" in text
     assert "| re-anchoring | a | 1 | 0.10, -, 0.10 | too few beats |" in text
+
+
+def test_the_report_tells_slow_hearts_from_fast_ones_and_frame_rates_apart() -> None:
+    slow, fast = (score("x", m).model_copy(update={"heart_rate_bpm": bpm}) for m, bpm in ((-17.0, 50.0), (-20.0, 95.0)))
+    groups = {name: len(some) for name, some in by_heart_rate([slow, fast, fast, score("clip", -17.0)]).items()}
+    assert groups == {"under 60": 1, "60 to 80": 0, "80 and over": 2}
+    text = markdown(StrainEvalConfig(), Findings([slow, fast], rates={30.0: [fast], 80.0: [slow, slow]}))
+    assert "| under 60 | 1 | +1.00 |" in text
+    assert "| 80 and over | 1 | -2.00 |" in text
+    assert "60 to 80" not in text
+    assert "| 30 | 1 | -2.00 |" in text
+    assert "| 80 | 2 | +1.00 | 0.00 |" in text

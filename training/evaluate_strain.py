@@ -28,7 +28,7 @@ from specktrack.training.figures import require_matplotlib
 from specktrack.training.score_cache import code_fingerprint, model_fingerprint
 from specktrack.training.strain_clips import clips_of, try_clip
 from specktrack.training.strain_config import HeartsConfig, StrainEvalConfig
-from specktrack.training.strain_report import draw, markdown, write_json
+from specktrack.training.strain_report import Findings, draw, markdown, write_json
 from specktrack.training.strain_trial import HeartScore, try_heart
 from specktrack.training.virtual_hearts import film, hearts
 
@@ -48,24 +48,27 @@ def evaluate(
         raise InputError(f"drawn is {settings.drawn!r}; choose ed (end-diastole) or rest (diastasis)")
     if settings.figures:
         require_matplotlib()
-    scores, drift, clips = measure(settings, fresh)
+    found = measure(settings, fresh)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    text = markdown(settings, scores, drift, clips)
+    text = markdown(settings, found)
     (out / "strain.md").write_text(text, encoding="utf-8")
-    write_json(out / "strain.json", settings, scores, drift, clips)
-    if settings.figures and scores:
-        draw(out / "strain.png", scores)
+    write_json(out / "strain.json", settings, found)
+    if settings.figures and found.hearts:
+        draw(out / "strain.png", found.hearts)
     typer.echo(f"{text}\nWritten to {out}")
 
 
-def measure(
-    settings: StrainEvalConfig, fresh: bool = False
-) -> tuple[list[HeartScore], dict[str, Sequence[HeartScore]], list[HeartScore]]:
-    """Scores of all hearts, those of long recordings with and without re-anchoring, and those of clips."""
+def measure(settings: StrainEvalConfig, fresh: bool = False) -> Findings:
+    """Scores of all that the settings name."""
     engine = open_engine(ModelConfig(name=settings.model, threads=settings.threads))
     try:
         scores = _scores(settings, settings.hearts, settings.session, engine, fresh)
+        rates = {
+            rate: _scores(settings, some, settings.session, engine, fresh)
+            for rate in settings.rates_hz
+            if (some := settings.rate_hearts.model_copy(update={"frame_rate_hz": rate})).count
+        }
         still = settings.session.model_copy(update={"anchor": AnchorConfig(enabled=False)})
         drift: dict[str, Sequence[HeartScore]] = {
             name: _scores(settings, settings.drift_hearts, session, engine, fresh)
@@ -75,7 +78,7 @@ def measure(
         clips = _clip_scores(settings, engine, fresh)
     finally:
         engine.close()
-    return scores, drift, clips
+    return Findings(scores, drift, clips, rates)
 
 
 def _clip_scores(settings: StrainEvalConfig, engine: Engine, fresh: bool) -> list[HeartScore]:

@@ -28,6 +28,8 @@ class StrainEvalConfig(Section):
     drawn: str = "ed"  # where the contour is drawn: the first end-diastole (ed) or diastasis (rest) of the recording
     hearts: HeartsConfig = HeartsConfig()
     drift_hearts: HeartsConfig = HeartsConfig(count=1, seed=720000, seconds=32.0, regular=True)
+    rate_hearts: HeartsConfig = HeartsConfig(count=0, seed=730000)  # each filmed at each of `rates_hz`
+    rates_hz: tuple[float, ...] = (30.0, 40.0, 55.0, 80.0)
     clips: tuple[str, ...] = ()  # folders of annotated clips, of which one beat each is measured at its true events
     session: SessionConfig = SessionConfig()
     figures: bool = True

@@ -1,7 +1,8 @@
 """The report of `eval-strain`: figures over hearts, strain.md, strain.json and a Bland-Altman plot."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,18 @@ ROWS: dict[str, Reading] = {
     "the same tracks at the true ED and ES (tracking alone)": lambda beat: beat.tracked,
     "the true contour at the ED and ES found (timing alone)": lambda beat: beat.timed,
 }
+RATE_BANDS_BPM = ((0.0, 60.0), (60.0, 80.0), (80.0, 1000.0))
 WEAK, STRONG = 0.4, 0.75  # a segment this share of its heart's mean or weaker lies among ones this share or stronger
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything `eval-strain` measured."""
+
+    hearts: Sequence[HeartScore]
+    drift: Mapping[str, Sequence[HeartScore]] = field(default_factory=dict)  # long recordings, by kind of session
+    clips: Sequence[HeartScore] = ()  # single beats at their true events
+    rates: Mapping[float, Sequence[HeartScore]] = field(default_factory=dict)  # the same hearts at several frame rates
 
 
 def per_heart(scores: Sequence[HeartScore], reading: Reading) -> list[StrainPair]:
@@ -57,15 +69,10 @@ def weak_segments(scores: Sequence[HeartScore]) -> tuple[int, int]:
     return n, told
 
 
-def markdown(
-    config: StrainEvalConfig,
-    scores: Sequence[HeartScore],
-    drift: dict[str, Sequence[HeartScore]],
-    clips: Sequence[HeartScore] = (),
-) -> str:
+def markdown(config: StrainEvalConfig, found: Findings) -> str:
     """The report as text."""
-    lines = ["# Strain of virtual hearts", "", *(_stream_lines(config, scores) if scores else [])]
-    return "\n".join([*lines, *_clip_lines(clips), *_drift_lines(drift)]) + "\n"
+    lines = ["# Strain of virtual hearts", "", *(_stream_lines(config, found.hearts) if found.hearts else [])]
+    return "\n".join([*lines, *_rate_lines(found), *_clip_lines(found.clips), *_drift_lines(found.drift)]) + "\n"
 
 
 def _stream_lines(config: StrainEvalConfig, scores: Sequence[HeartScore]) -> list[str]:
@@ -86,6 +93,38 @@ def _stream_lines(config: StrainEvalConfig, scores: Sequence[HeartScore]) -> lis
     ]
     lines += [_row(name, agreement(per_heart(scores, reading))) for name, reading in ROWS.items()]
     return [*lines, *_segment_lines(scores), *_time_lines(accepted)]
+
+
+def by_heart_rate(scores: Sequence[HeartScore]) -> dict[str, list[HeartScore]]:
+    """Hearts of which the rate is known, in bands."""
+    bands = {}
+    for low, high in RATE_BANDS_BPM:
+        name = f"under {high:g}" if not low else f"{low:g} and over" if high > 200 else f"{low:g} to {high:g}"
+        bands[name] = [s for s in scores if s.heart_rate_bpm is not None and low <= s.heart_rate_bpm < high]
+    return bands
+
+
+def _rate_lines(found: Findings) -> list[str]:
+    """GLS by heart rate, and of the same hearts by frame rate."""
+    tables = [
+        ("heart rate, beats/min", by_heart_rate(found.hearts)),
+        ("frames a second, the same hearts", {f"{rate:g}": scores for rate, scores in found.rates.items()}),
+    ]
+    lines: list[str] = []
+    for title, groups in tables:
+        rows = [
+            _row(name, agreement(per_heart(scores, ROWS["settled beats, accepted"])))
+            for name, scores in groups.items()
+            if scores
+        ]
+        if rows:
+            lines += [
+                "",
+                f"| {title} | hearts | bias | SD | mean absolute | limits of agreement |",
+                "|---|---|---|---|---|---|",
+            ]
+            lines += rows
+    return lines
 
 
 def _clip_lines(clips: Sequence[HeartScore]) -> list[str]:
@@ -137,7 +176,7 @@ def _time_lines(beats: Sequence[BeatScore]) -> list[str]:
     ]
 
 
-def _drift_lines(drift: dict[str, Sequence[HeartScore]]) -> list[str]:
+def _drift_lines(drift: Mapping[str, Sequence[HeartScore]]) -> list[str]:
     if not any(drift.values()):
         return []
     lines = ["", "## Drift", "", "| session | heart | beats | points strayed, mm, after 1, 10, last | GLS moved |"]
@@ -156,20 +195,15 @@ def _moved(score: HeartScore) -> str:
     return f"{np.mean(errors[-3:]) - np.mean(errors[:3]):+.2f}" if len(errors) >= 6 else "too few beats"
 
 
-def write_json(
-    path: Path,
-    config: StrainEvalConfig,
-    scores: Sequence[HeartScore],
-    drift: dict[str, Sequence[HeartScore]],
-    clips: Sequence[HeartScore] = (),
-) -> None:
+def write_json(path: Path, config: StrainEvalConfig, found: Findings) -> None:
     """Everything measured, for programs."""
     content: dict[str, Any] = {
         "settings": config.model_dump(mode="json"),
-        "agreement": {name: vars(agreement(per_heart(scores, reading))) for name, reading in ROWS.items()},
-        "hearts": [score.model_dump(mode="json") for score in scores],
-        "clips": [score.model_dump(mode="json") for score in clips],
-        "drift": {name: [score.model_dump(mode="json") for score in some] for name, some in drift.items()},
+        "agreement": {name: vars(agreement(per_heart(found.hearts, reading))) for name, reading in ROWS.items()},
+        "hearts": [score.model_dump(mode="json") for score in found.hearts],
+        "rates": {f"{rate:g}": [score.model_dump(mode="json") for score in some] for rate, some in found.rates.items()},
+        "clips": [score.model_dump(mode="json") for score in found.clips],
+        "drift": {name: [score.model_dump(mode="json") for score in some] for name, some in found.drift.items()},
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

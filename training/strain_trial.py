@@ -46,6 +46,8 @@ class HeartScore(Section):
 
     name: str
     n_true_beats: int  # whole ones after the points were set
+    heart_rate_bpm: float | None = None  # of its median beat
+    frame_rate_hz: float | None = None
     beats: tuple[BeatScore, ...]
     stray_mm: tuple[float, ...]  # per true ED: median change of the points' error since the first, motion of all apart
 
@@ -74,6 +76,8 @@ def try_heart(film: HeartFilm, drawn: str, settings: SessionConfig, engine: Engi
     return HeartScore(
         name=film.name,
         n_true_beats=len(truth.es),
+        heart_rate_bpm=60.0 / float(np.median(np.diff(film.ed_s))),
+        frame_rate_hz=film.frame_rate_hz,
         beats=tuple(score for score in scores if score is not None),
         stray_mm=_strays(updates, film, truth),
     )

@@ -89,7 +89,7 @@ def contrast(spec: PhantomSpec) -> float:
 
 def film(seed: int, spec: PhantomSpec, seconds: float, folder: Path) -> HeartFilm:
     """The recording of a heart, from `folder` when it was rendered before."""
-    path = folder / f"{spec.heart.view}-{seed}-{seconds:g}s.npz"
+    path = folder / f"{spec.heart.view}-{seed}-{seconds:g}s-{spec.frame_rate_hz:g}hz-{spec.imaging.size_px}px.npz"
     try:
         return _load(path)
     except (OSError, ValueError, KeyError, BadZipFile):
