@@ -39,6 +39,10 @@ class BeatScore(Section):
     drift_percent: float | None
     retracked: bool
     waited_beats: float  # from the end of the beat to its publishing, in beats
+    # Of each segment, whether accepted or not, to choose the limits on confidence by:
+    segments_tracked: tuple[float, ...] = ()  # as `tracked`
+    segments_confidence: tuple[float, ...] = ()  # median over points and frames
+    segments_event_confidence: tuple[float, ...] = ()  # the lower of the medians at ED and at ES
 
 
 class HeartScore(Section):
@@ -131,6 +135,7 @@ def _score(beat: SettledBeat, at_ns: int, film: HeartFilm, truth: _Truth) -> Bea
     is_whole = len(inside) > 0 and 0 <= at[1] < len(own) and bool(np.isfinite(own[at]).all())
     error_px = np.hypot(*np.moveaxis(own - line[beat.seq], -1, 0))
     period_ns = float(beat.t_acq_ns[-1] - beat.t_acq_ns[0])
+    tracked = contour_strain(own[at[0]], own[at[1]]) if is_whole else None
     return BeatScore(
         beat=k,
         truth=expected,
@@ -139,7 +144,7 @@ def _score(beat: SettledBeat, at_ns: int, film: HeartFilm, truth: _Truth) -> Bea
         segments=beat.segments_percent,
         accepted=beat.accepted,
         why=beat.why,
-        tracked=contour_strain(own[at[0]], own[at[1]])[0] if is_whole else None,
+        tracked=tracked[0] if tracked else None,
         timed=contour_strain(line[begin], line[es])[0],
         ed_late_ms=1e3 * (begin - ed_true) / rate,
         es_late_ms=1e3 * (es - es_true) / rate,
@@ -147,7 +152,19 @@ def _score(beat: SettledBeat, at_ns: int, film: HeartFilm, truth: _Truth) -> Bea
         drift_percent=beat.drift_percent,
         retracked=beat.is_retracked,
         waited_beats=(at_ns - int(beat.t_acq_ns[-1])) / period_ns,
+        segments_tracked=tracked[1] if tracked else (),
+        segments_confidence=_by_segment(beat.tracks),
+        segments_event_confidence=tuple(
+            min(pair)
+            for pair in zip(*(_by_segment(beat.tracks[[k]]) for k in (beat.ed_index, beat.es_index)), strict=True)
+        ),
     )
+
+
+def _by_segment(tracks: FloatArray) -> tuple[float, ...]:
+    """Median confidence of each segment of a contour (T, K, 3)."""
+    ranges = ContourSmoother(tracks.shape[1], StrainConfig().knots, SEGMENTS).point_ranges
+    return tuple(float(np.median(np.nan_to_num(tracks[:, first : last + 1, 2]))) for first, last in ranges)
 
 
 def _strays(updates: Sequence[Update], film: HeartFilm, truth: _Truth) -> tuple[float, ...]:
