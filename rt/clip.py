@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt import preprocess, recording
 from specktrack.rt.errors import InputError
+from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
 
 GreyFrame = NDArray[np.uint8]  # (H, W)
@@ -40,6 +43,7 @@ def open_clip(source: str | Path) -> Clip:
 
     .npy  [T, H, W] grey or [T, H, W, 3] RGB, uint8
     .npz  the same under `frames`, with optional `frame_rate_hz` and `mm_per_px` [2] (x, y)
+    .rec  a recording of rt-serve (recording.py), up to where its frames change size
     Raises InputError for anything that cannot be read as at least one whole frame.
     """
     path = Path(source).expanduser()
@@ -52,6 +56,8 @@ def open_clip(source: str | Path) -> Clip:
             return _array_clip(path, _load(path), None, None)
         case ".npz":
             return _npz_clip(path)
+        case recording.SUFFIX:
+            return _recorded_clip(path)
         case _:
             return _video_clip(path)
 
@@ -129,6 +135,20 @@ def _check_size(path: Path, height: int, width: int) -> None:
 def to_grey(pixels: NDArray[np.uint8]) -> GreyFrame:
     """Grey (H, W) stays as it is, RGB (H, W, 3) becomes its luminance."""
     return pixels if pixels.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+
+
+def _recorded_clip(path: Path) -> Clip:
+    first = next(recording.recorded_frames(path), None)
+    if first is None:
+        raise InputError(f"{path}: no frame is in this recording; record while frames arrive")
+
+    def alike() -> Iterator[Frame]:
+        return takewhile(lambda frame: frame.geometry == first.geometry, recording.recorded_frames(path))
+
+    times = np.array([frame.t_acq_ns for frame in alike()])
+    steps_ns = np.diff(times)
+    rate_hz = first.frame_rate_hz or (float(1e9 / np.median(steps_ns)) if (steps_ns > 0).any() else None)
+    return Clip(path, first.geometry, len(times), rate_hz, lambda: (preprocess.to_grey(f.pixels) for f in alike()))
 
 
 def _video_clip(path: Path) -> Clip:

@@ -30,6 +30,14 @@ class ControlConfig(Section):
     endpoint: str = "tcp://127.0.0.1:5557"
 
 
+class RecordConfig(Section):
+    """Recordings that clients ask for."""
+
+    folder: str = "recordings"  # none is written outside it; made when the first one begins
+    max_gib: float = Field(default=64.0, gt=0)  # a recording ends there
+    waiting_mib: float = Field(default=128.0, gt=0)  # for a slow disk; beyond, messages are left out and counted
+
+
 class LimitsConfig(Section):
     """Largest message accepted; anything over is invalid."""
 
@@ -132,6 +140,7 @@ class DaemonConfig(Section):
     frames: FramesConfig = FramesConfig()
     results: ResultsConfig = ResultsConfig()
     control: ControlConfig = ControlConfig()
+    record: RecordConfig = RecordConfig()
     limits: LimitsConfig = LimitsConfig()
     model: ModelConfig = ModelConfig()
     session: SessionConfig = SessionConfig()

@@ -13,6 +13,7 @@ from specktrack.rt.errors import ControlError, SpeckError, WireError
 from specktrack.rt.headers import Count, Header, StatusHeader
 from specktrack.rt.ingest import LOG_INTERVAL_S, Complaint
 from specktrack.rt.packing import first_error
+from specktrack.rt.recorder import Finished, Recordings
 from specktrack.rt.sockets import CLOSE_LINGER_MS, bind
 from specktrack.rt.stream import ServerFacts, Stream
 from specktrack.rt.wire import (
@@ -51,6 +52,11 @@ class Server(Protocol):
     @property
     def streams(self) -> Mapping[str, Stream]:
         """Streams that have sent a frame, by name."""
+        ...
+
+    @property
+    def recordings(self) -> Recordings:
+        """What is being recorded."""
         ...
 
     def uptime_s(self) -> float:
@@ -92,6 +98,13 @@ class ClearPointsArgs(StreamArgs):
     """Without a name all groups are cleared."""
 
     name: str | None = None
+
+
+class RecordArgs(StreamArgs):
+    """`path` lies within record.folder; absent: a name of stream and time."""
+
+    action: Literal["start", "stop"]
+    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
 
 
 class Commands:
@@ -169,8 +182,12 @@ class Commands:
         return {}
 
     def record(self, args: dict[str, Any]) -> Result:
-        """Recording is not in this version."""
-        raise ControlError("unsupported", "This version cannot record; subscribe to the results and keep them.")
+        """Begin or end a recording of a stream."""
+        wanted = _checked(RecordArgs, "record", args)
+        name = self._stream(wanted.stream).name
+        if wanted.action == "start":
+            return {"path": str(self._server.recordings.start(name, wanted.path)), "frames": 0}
+        return finished_result(self._server.recordings.stop(name))
 
     def stats(self, args: dict[str, Any]) -> Result:
         """What `status` carries: of the named stream, or of each stream by name."""
@@ -253,6 +270,12 @@ def _checked(model: type[A], command: str, args: dict[str, Any]) -> A:
         code = "bad_points" if is_about_points else "bad_args"
         needed = ", ".join(name if f.is_required() else f"{name}?" for name, f in model.model_fields.items())
         raise ControlError(code, f"{command}: {first_error(error)}; its arguments are {needed}.") from error
+
+
+def finished_result(finished: Finished) -> Result:
+    """What is said of a recording that has ended."""
+    result: Result = {"path": str(finished.path), "frames": finished.frames, "left_out": finished.left_out}
+    return result | ({"message": f"recording: {finished.trouble}"} if finished.trouble else {})
 
 
 def _description(stream: Stream) -> Result:

@@ -6,6 +6,7 @@ nothing needs a lock. Requests of clients are answered between two frames, and a
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -18,12 +19,13 @@ from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.ingest import Ingest, Received
 from specktrack.rt.publisher import Publisher
+from specktrack.rt.recorder import Finished, Recordings
 from specktrack.rt.stream import Answer, ServerFacts, Stream
 from specktrack.rt.update import Update
 from specktrack.rt.wake import Wake
 from specktrack.rt.warmup import warm_up
 from specktrack.rt.windowed import WindowedEngine, delay_of
-from specktrack.rt.wire import StatusHeader, encode_beat, encode_status, encode_track
+from specktrack.rt.wire import StatusHeader, encode_beat, encode_frame, encode_status, encode_track
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Daemon:
         self.config = config
         self.facts = ServerFacts(engine.model, engine.name, version("specktrack"), delay_of(engine))
         self.streams: dict[str, Stream] = {}
+        self.recordings = Recordings(config.record)
         self._engine = encode_ahead(engine, self._next_frame)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stop = Wake()
@@ -128,6 +131,8 @@ class Daemon:
         """One frame from the queue to the wire."""
         name = received.frame.stream
         stream = self.streams.get(name) or self._open(name)
+        if self.recordings.is_recording(name):
+            self.recordings.add(name, encode_frame(received.frame))
         for answer in stream.track(received, self._ingest.intake.counts(name), time.monotonic()):
             self._publish(stream, answer)
         stream.catch_up(self._spare_s(stream, received))
@@ -147,7 +152,8 @@ class Daemon:
             **update.stage_ms,
             "total": 1000.0 * (now_s - t_recv_s),
         }
-        self._publisher.send(
+        self._send(
+            name,
             encode_track(
                 name,
                 update,
@@ -155,7 +161,7 @@ class Daemon:
                 counts=counts,
                 latency_ms=latency_ms,
                 t_pub_ns=time.monotonic_ns(),
-            )
+            ),
         )
         done_s = time.monotonic()
         spent_ms = {"publish": 1000.0 * (done_s - now_s), "total": 1000.0 * (done_s - t_recv_s)}
@@ -175,10 +181,17 @@ class Daemon:
 
     def _publish_beats(self, name: str, update: Update) -> None:
         for beat in update.beats:
-            self._publisher.send(encode_beat(name, update.clock, beat, update.groups))
+            self._send(name, encode_beat(name, update.clock, beat, update.groups))
+
+    def _send(self, name: str, parts: Sequence[bytes]) -> None:
+        """Publish a message of a stream, and keep it where the stream is being recorded."""
+        self._publisher.send(parts)
+        self.recordings.add(name, parts)
 
     def _tick(self, now_s: float) -> None:
         """Status of each stream, once per interval and at every change."""
+        for name, finished in self.recordings.ended().items():
+            self.streams[name].say(now_s, _of_recording(finished))
         for name, stream in self.streams.items():
             if not self._ingest.intake.is_waiting(name):  # else it is we who are slow, not the stream that is silent
                 stream.tick(now_s)
@@ -190,7 +203,7 @@ class Daemon:
             status = self.status_of(stream)
             if key != said:
                 log.info("stream %s: %s %s", name, status.state, f"({status.message})" if status.message else "")
-            self._publisher.send(encode_status(status))
+            self._send(name, encode_status(status))
             self._status_said[name] = key
             self._status_due_s[name] = now_s + self.config.health.status_interval_s
 
@@ -211,6 +224,8 @@ class Daemon:
         log.info("stopped after %.0f s; %d invalid messages", self.uptime_s(), self._ingest.intake.n_invalid)
 
     def _close(self) -> None:
+        for name, finished in self.recordings.close().items():
+            log.info("stream %s: %s", name, _of_recording(finished))
         self._ingest.close()
         self._publisher.close()
         self._control.close()
@@ -218,3 +233,9 @@ class Daemon:
             self._engine.close()
         self._context.term()  # waits at most for the linger of the results and replies
         self._stop.close()
+
+
+def _of_recording(finished: Finished) -> str:
+    """One that ended without being asked to."""
+    end = f" ended: {finished.trouble}" if finished.trouble else " ended"
+    return f"the recording {finished.path}{end}; it holds {finished.frames} frames"

@@ -13,6 +13,7 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
 from specktrack.rt.headers import StatusHeader
 from specktrack.rt.ingest import Received
+from specktrack.rt.recorder import Recordings
 from specktrack.rt.stream import ServerFacts, Stream
 from specktrack.rt.wire import ControlReply, StreamCounts, decode_request
 
@@ -28,6 +29,7 @@ class OneProbe:
         self.facts = ServerFacts("block", "block", "9.9")
         self.probe = Stream("probe", self.config, open_engine(ModelConfig(name="block", engine="block")))
         self.streams = {"probe": self.probe}
+        self.recordings = Recordings(self.config.record)
         self.rng = np.random.default_rng(0)
         for seq in range(3):
             self.send(seq)
@@ -137,7 +139,9 @@ def test_stats_carries_what_status_carries(server: OneProbe) -> None:
         ("stats", {"stream": "other"}, "no_frame", "probe"),
         ("describe", {"stream": 5}, "bad_args", "stream"),
         ("reanchor", {}, "bad_args", "stream"),
-        ("record", {"stream": "probe", "action": "start"}, "unsupported", "cannot record"),
+        ("record", {"stream": "probe", "action": "pause"}, "bad_args", "action"),
+        ("record", {"stream": "probe", "action": "start", "path": "../away"}, "bad_path", "is outside"),
+        ("record", {"stream": "probe", "action": "stop"}, "not_recording", "start it first"),
     ],
 )
 def test_a_request_that_cannot_be_done_says_why(

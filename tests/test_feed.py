@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from specktrack.rt.config import LimitsConfig
 from specktrack.rt.errors import InputError
-from specktrack.rt.frame import Frame
+from specktrack.rt.frame import EcgChunk, Frame
 from specktrack.rt.frame_index import read_index
 from specktrack.rt.geometry import Geometry
-from specktrack.rt.wire import decode_frame
+from specktrack.rt.recording import RecordingWriter
+from specktrack.rt.wire import decode_frame, encode_frame
 from specktrack.tools.feed import Feed, Tally, app
 from specktrack.tools.pacing import MAX_LAG_NS, Pacer
 from specktrack.tools.sender import FrameSender
@@ -163,7 +164,6 @@ def test_an_impossible_choice_of_frames_is_refused(text: str) -> None:
     [
         ("clip.dcm", "DICOM files are not yet supported"),
         ("igtl://host:18944", "OpenIGTLink sources are not yet supported"),
-        ("session.rec", "recordings are not yet supported"),
         ("rtsp://camera", "unknown kind of source"),
         ("phantom:plax", "phantom:plax: view plax: unknown; the phantom makes a4c, a2c, a3c, rv, psax, tissue"),
         ("phantom:a4c?rate=70", "unknown option 'rate'"),
@@ -238,3 +238,42 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: list[st
     result = CliRunner().invoke(app, [str(tmp_path / "clip.npy"), *options])
     assert isinstance(result.exception, InputError)
     assert complaint in str(result.exception)
+
+
+def recorded(path: Path, count: int, rate_hz: float = 500.0) -> str:
+    """A recording with an R wave a millisecond before every frame."""
+    with RecordingWriter(path) as writer:
+        for k in range(count):
+            t_ns = 7_000_000_000 + round(k * 1e9 / rate_hz)
+            ecg = EcgChunk(1000.0, t_ns - 2_000_000, np.zeros(2, np.float32))
+            picture = np.full((32, 48, 3), k, np.uint8)
+            frame = Frame("old", k + 90, t_ns, "scanner", picture, Geometry(32, 48), rate_hz, ecg, (t_ns - 1_000_000,))
+            writer.write(t_ns, encode_frame(frame))
+    return str(path)
+
+
+def replayed(receiver: "zmq.Socket[bytes]", *args: str) -> tuple[list[Frame], str]:
+    result = CliRunner().invoke(app, [*args, "--to", endpoint(receiver)])
+    assert result.exit_code == 0, result.output
+    return [receive(receiver) for _ in range(4)], result.output
+
+
+def test_a_recording_is_played_with_colours_ecg_and_r_waves_on_the_clock_of_today(
+    receiver: "zmq.Socket[bytes]", tmp_path: Path
+) -> None:
+    frames, _ = replayed(receiver, recorded(tmp_path / "a.rec", 4), "--stream", "new")
+    for k, frame in enumerate(frames):
+        assert (frame.stream, frame.seq, frame.clock, frame.frame_rate_hz) == ("new", k, "monotonic", 500.0)
+        assert frame.pixels.shape == (32, 48, 3)
+        assert int(frame.pixels[0, 0, 0]) == k
+        assert frame.ecg is not None
+        assert frame.t_acq_ns - frame.ecg.t0_ns == 2_000_000
+        assert frame.r_waves_ns == (frame.t_acq_ns - 1_000_000,)
+
+
+def test_a_recording_played_at_another_rate_leaves_its_ecg_out_and_says_so(
+    receiver: "zmq.Socket[bytes]", tmp_path: Path
+) -> None:
+    frames, said = replayed(receiver, recorded(tmp_path / "a.rec", 4), "--fps", "900")
+    assert all(frame.ecg is None and frame.r_waves_ns is None for frame in frames)
+    assert "without ECG and R waves: they fit the recorded 500 frames/s only" in said

@@ -17,11 +17,13 @@ from specktrack.rt import console
 from specktrack.rt.errors import InputError
 from specktrack.rt.frame import Frame
 from specktrack.rt.frame_index import burn_index
+from specktrack.rt.preprocess import to_grey
 from specktrack.tools.pacing import Pacer
 from specktrack.tools.sender import FrameSender
-from specktrack.tools.source import Pixels, Source, choose_frames, open_source, play
+from specktrack.tools.source import Shot, Source, choose_frames, open_source, play, without_signals
 
 _USUAL_RATE_HZ = 50.0
+_SAME_RATE = 0.02  # share by which a recording may be played faster or slower with its ECG
 _SHOW_EVERY_NS = 250_000_000
 _STREAM_NAME = r"[A-Za-z0-9._-]{1,64}"
 
@@ -56,28 +58,52 @@ class Feed:
     pacer: Pacer
     tally: Tally
 
-    def send(self, pictures: Iterator[Pixels]) -> Iterator[int]:
+    def send(self, pictures: Iterator[Shot]) -> Iterator[int]:
         """Send each picture at its deadline; yields its frame number afterwards, also when it was dropped.
 
         Numbers and times go on when the source loops: the receiver sees one unbroken stream.
         """
         first_ns: int | None = None
-        for seq, pixels in enumerate(pictures):
-            marked = burn_index(pixels, seq) if self.is_burnt else pixels
+        for seq, shot in enumerate(pictures):
+            marked = self._marked(shot, seq)
             t_ns = self.pacer.next()
             first_ns = time.monotonic_ns() if first_ns is None else first_ns
-            frame = Frame(self.stream, seq, t_ns, "monotonic", marked, self.source.geometry, self.frame_rate_hz)
-            if self.sender.send(frame):
+            if self.sender.send(self._frame(marked, seq, t_ns)):
                 self.tally.sent += 1
             else:
                 self.tally.dropped += 1
             self.tally.elapsed_s = (time.monotonic_ns() - first_ns) * 1e-9
             yield seq
 
+    def _marked(self, shot: Shot, seq: int) -> Shot:
+        """With its number burnt into the picture, if that is wanted."""
+        if not self.is_burnt:
+            return shot
+        if isinstance(shot, Frame):
+            return replace(shot, pixels=burn_index(to_grey(shot.pixels), seq))
+        return burn_index(shot, seq)
+
+    def _frame(self, shot: Shot, seq: int, t_ns: int) -> Frame:
+        """A frame of this stream; what a recording says of time moves with it."""
+        if not isinstance(shot, Frame):
+            return Frame(self.stream, seq, t_ns, "monotonic", shot, self.source.geometry, self.frame_rate_hz)
+        later_ns = t_ns - shot.t_acq_ns
+        return replace(
+            shot,
+            stream=self.stream,
+            seq=seq,
+            t_acq_ns=t_ns,
+            clock="monotonic",
+            geometry=self.source.geometry,
+            frame_rate_hz=self.frame_rate_hz,
+            ecg=shot.ecg and replace(shot.ecg, t0_ns=shot.ecg.t0_ns + later_ns),
+            r_waves_ns=shot.r_waves_ns and tuple(t + later_ns for t in shot.r_waves_ns),
+        )
+
 
 @app.command()
 def feed(
-    source: Annotated[str, typer.Argument(help="Video, .npz, .npy, or phantom:a4c?hr=70&seed=1.")],
+    source: Annotated[str, typer.Argument(help="Video, .npz, .npy, recording, or phantom:a4c?hr=70&seed=1.")],
     to: Annotated[str, typer.Option(help="Where rt-serve takes frames.")] = "tcp://127.0.0.1:5555",
     stream: Annotated[str, typer.Option(help="Name of the stream.")] = "a4c",
     fps: Annotated[float | None, typer.Option(help="Frames per second; default: as the source says.")] = None,
@@ -102,6 +128,9 @@ def feed(
     if mm_per_px is not None:
         opened = replace(opened, geometry=replace(opened.geometry, mm_per_px=(mm_per_px, mm_per_px)))
     rate_hz = fps or opened.frame_rate_hz or _USUAL_RATE_HZ
+    if opened.is_recording and opened.frame_rate_hz and abs(rate_hz / opened.frame_rate_hz - 1.0) > _SAME_RATE:
+        screen.print(f"without ECG and R waves: they fit the recorded {opened.frame_rate_hz:.4g} frames/s only")
+        opened = without_signals(opened)
     pictures = islice(play(opened, loop or opened.is_endless), count)
     with FrameSender(to, tee) as sender:
         if wait and not sender.has_receiver(round(1000 * wait)):
@@ -109,7 +138,7 @@ def feed(
         _run(Feed(opened, sender, stream, rate_hz, burn, Pacer(rate_hz), Tally()), pictures, screen)
 
 
-def _run(feed: Feed, pictures: Iterator[Pixels], screen: Console) -> None:
+def _run(feed: Feed, pictures: Iterator[Shot], screen: Console) -> None:
     """Until the pictures or the user's patience end; Ctrl-C is the usual way to stop a feed, not a failure."""
     name, tally, pacer = feed.source.name, feed.tally, feed.pacer
     with Progress(TextColumn("{task.description}"), console=screen, auto_refresh=False, transient=True) as progress:

@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.clip import open_clip
+from specktrack.rt.clip import Clip, open_clip
 from specktrack.rt.errors import InputError
+from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
+from specktrack.rt.recording import SUFFIX, recorded_frames
 
 Pixels = NDArray[np.uint8]  # (H, W)
+Shot = Pixels | Frame  # a recording has whole frames: pixels of any kind, ECG, R waves, freezes
 
 _CACHE_BYTES = 512 << 20  # a clip that loops is decoded once if it fits
 _PHANTOM_RATE_HZ = 55.0
@@ -28,8 +32,9 @@ class Source:
     geometry: Geometry
     frame_rate_hz: float | None
     frame_count: int
-    frames: Callable[[], Iterator[Pixels]]  # one pass, oldest first
+    frames: Callable[[], Iterator[Shot]]  # one pass, oldest first
     is_endless: bool = False  # loops without being asked
+    is_recording: bool = False
 
 
 def open_source(text: str, prepare: Callable[[int, int], None] = lambda done, total: None) -> Source:
@@ -41,6 +46,8 @@ def open_source(text: str, prepare: Callable[[int, int], None] = lambda done, to
         return _phantom(text, prepare)
     _refuse_unsupported(text)
     clip = open_clip(text)
+    if clip.source.suffix == SUFFIX:
+        return _recording(clip)
     return Source(clip.source.name, clip.geometry, clip.frame_rate_hz, clip.frame_count, clip.frames)
 
 
@@ -48,7 +55,6 @@ def _refuse_unsupported(text: str) -> None:
     kinds = {
         r"igtl://": "OpenIGTLink sources are",
         r".*\.(dcm|dicom|ima)$": "DICOM files are",
-        r".*\.(rec|speckrec)$": "recordings are",
     }
     for pattern, words in kinds.items():
         if re.match(pattern, text, re.IGNORECASE):
@@ -66,29 +72,46 @@ def choose_frames(source: Source, text: str) -> Source:
     if last >= source.frame_count:
         raise InputError(f"--loop-frames {text}: {source.name} has frames 0..{source.frame_count - 1}")
 
-    def chosen() -> Iterator[Pixels]:
+    def chosen() -> Iterator[Shot]:
         for k, pixels in enumerate(source.frames()):
             if k > last:
                 return
             if k >= first:
                 yield pixels
 
-    return Source(source.name, source.geometry, source.frame_rate_hz, last - first + 1, chosen, source.is_endless)
+    return replace(source, frame_count=last - first + 1, frames=chosen)
 
 
-def play(source: Source, is_looped: bool) -> Iterator[Pixels]:
+def without_signals(source: Source) -> Source:
+    """A recording without its ECG and R waves, which fit the rate it was recorded at only."""
+    return replace(source, frames=lambda: map(_without_signals, source.frames()))
+
+
+def _without_signals(shot: Shot) -> Shot:
+    return replace(shot, ecg=None, r_waves_ns=None) if isinstance(shot, Frame) else shot
+
+
+def _recording(clip: Clip) -> Source:
+    def alike() -> Iterator[Shot]:
+        return takewhile(lambda frame: frame.geometry == clip.geometry, recorded_frames(clip.source))
+
+    return Source(clip.source.name, clip.geometry, clip.frame_rate_hz, clip.frame_count, alike, is_recording=True)
+
+
+def play(source: Source, is_looped: bool) -> Iterator[Shot]:
     """The frames once, or again and again; a looped clip is kept in memory where it fits."""
     if not is_looped:
         yield from source.frames()
         return
-    size = source.geometry.height_px * source.geometry.width_px
-    kept: list[Pixels] | None = []
-    for pixels in source.frames():
-        if kept is not None and (len(kept) + 1) * size <= _CACHE_BYTES:
-            kept.append(pixels)
+    kept: list[Shot] | None = []
+    n_bytes = 0
+    for shot in source.frames():
+        n_bytes += (shot.pixels if isinstance(shot, Frame) else shot).nbytes
+        if kept is not None and n_bytes <= _CACHE_BYTES:
+            kept.append(shot)
         else:
             kept = None
-        yield pixels
+        yield shot
     while True:
         yield from kept if kept is not None else source.frames()
 

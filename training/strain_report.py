@@ -106,7 +106,7 @@ def by_heart_rate(scores: Sequence[HeartScore]) -> dict[str, list[HeartScore]]:
 
 def _rate_lines(found: Findings) -> list[str]:
     """GLS by heart rate, and of the same hearts by frame rate."""
-    tables = [
+    tables: list[tuple[str, Mapping[str, Sequence[HeartScore]]]] = [
         ("heart rate, beats/min", by_heart_rate(found.hearts)),
         ("frames a second, the same hearts", {f"{rate:g}": scores for rate, scores in found.rates.items()}),
     ]
