@@ -52,6 +52,7 @@ ALLOWED = {
         ),
         "specktrack.rt.video_out",
         "specktrack.rt.config",  # limits of messages
+        *(f"specktrack.rt.{name}" for name in ("recording", "preprocess")),  # what rt-feed plays again
         "specktrack.training.phantom",  # rt-feed phantom:..., imported only when asked for
     ),
     "configs": (),
