@@ -43,9 +43,12 @@ def open_clip(source: str | Path) -> Clip:
 
     .npy  [T, H, W] grey or [T, H, W, 3] RGB, uint8
     .npz  the same under `frames`, with optional `frame_rate_hz` and `mm_per_px` [2] (x, y)
+    DICOM (.dcm or any name), where pydicom is installed (dicom.py)
     .rec  a recording of rt-serve (recording.py), up to where its frames change size
     Raises InputError for anything that cannot be read as at least one whole frame.
     """
+    from specktrack.rt import dicom  # which makes clips itself
+
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"{path}: no such file; give an existing video, .npz or .npy clip")
@@ -59,7 +62,7 @@ def open_clip(source: str | Path) -> Clip:
         case recording.SUFFIX:
             return _recorded_clip(path)
         case _:
-            return _video_clip(path)
+            return dicom.dicom_clip(path) if dicom.is_dicom(path) else _video_clip(path)
 
 
 def _load(path: Path) -> Any:
@@ -122,12 +125,13 @@ def _array_clip(path: Path, frames: Any, rate_hz: float | None, mm_per_px: tuple
         raise InputError(f"{path}: frames have shape {frames.shape}, expected [T, H, W] grey or [T, H, W, 3] RGB")
     if frames.shape[0] == 0:
         raise InputError(f"{path}: the clip holds no frames; record at least one")
-    _check_size(path, frames.shape[1], frames.shape[2])
+    check_size(path, frames.shape[1], frames.shape[2])
     geometry = Geometry(frames.shape[1], frames.shape[2], mm_per_px)
     return Clip(path, geometry, frames.shape[0], rate_hz, lambda: map(to_grey, frames))
 
 
-def _check_size(path: Path, height: int, width: int) -> None:
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raises InputError for pictures too small to track anything in."""
     if min(height, width) < MIN_SIDE_PX:
         raise InputError(f"{path}: frames are {width} x {height} pixels; at least {MIN_SIDE_PX} on a side are needed")
 
@@ -160,7 +164,7 @@ def _video_clip(path: Path) -> Clip:
         rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     height, width = first.shape[:2]
-    _check_size(path, height, width)
+    check_size(path, height, width)
     is_known = np.isfinite(rate_hz) and rate_hz > 0
     return Clip(path, Geometry(height, width), max(count, 1), rate_hz if is_known else None, lambda: _decode(path))
 

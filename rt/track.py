@@ -34,7 +34,7 @@ app = console.new_app()
 
 @app.command()
 def track(
-    clip: Annotated[Path, typer.Argument(help="Video, .npz or .npy clip.")],
+    clip: Annotated[Path, typer.Argument(help="Video, DICOM, .npz, .npy or recording.")],
     points: Annotated[Path, typer.Option(help="Points file: what to track, drawn on one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     model: Annotated[

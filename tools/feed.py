@@ -103,7 +103,7 @@ class Feed:
 
 @app.command()
 def feed(
-    source: Annotated[str, typer.Argument(help="Video, .npz, .npy, recording, or phantom:a4c?hr=70&seed=1.")],
+    source: Annotated[str, typer.Argument(help="Video, DICOM, .npz, .npy, recording, or phantom:a4c?hr=70&seed=1.")],
     to: Annotated[str, typer.Option(help="Where rt-serve takes frames.")] = "tcp://127.0.0.1:5555",
     stream: Annotated[str, typer.Option(help="Name of the stream.")] = "a4c",
     fps: Annotated[float | None, typer.Option(help="Frames per second; default: as the source says.")] = None,

@@ -52,13 +52,8 @@ def open_source(text: str, prepare: Callable[[int, int], None] = lambda done, to
 
 
 def _refuse_unsupported(text: str) -> None:
-    kinds = {
-        r"igtl://": "OpenIGTLink sources are",
-        r".*\.(dcm|dicom|ima)$": "DICOM files are",
-    }
-    for pattern, words in kinds.items():
-        if re.match(pattern, text, re.IGNORECASE):
-            raise InputError(f"{text}: {words} not yet supported; give a video, an .npz or .npy clip, or phantom:a4c")
+    if re.match(r"igtl://", text, re.IGNORECASE):
+        raise InputError(f"{text}: OpenIGTLink sources are not yet supported; give a clip, a recording, or phantom:a4c")
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         raise InputError(f"{text}: unknown kind of source; give a file, or phantom:a4c?hr=70&seed=1")
 
