@@ -38,6 +38,15 @@ class RecordConfig(Section):
     waiting_mib: float = Field(default=128.0, gt=0)  # for a slow disk; beyond, messages are left out and counted
 
 
+class SecurityConfig(Section):
+    """CURVE on all three sockets (security.py)."""
+
+    curve: bool = False
+    server_key: str = ""  # secret certificate of the server
+    allow: str = ""  # folder with the public certificates of the clients that may connect
+    scanner_key: str = ""  # public certificate of a scanner that publishes, for frames.mode sub
+
+
 class LimitsConfig(Section):
     """Largest message accepted; anything over is invalid."""
 
@@ -141,6 +150,7 @@ class DaemonConfig(Section):
     results: ResultsConfig = ResultsConfig()
     control: ControlConfig = ControlConfig()
     record: RecordConfig = RecordConfig()
+    security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     model: ModelConfig = ModelConfig()
     session: SessionConfig = SessionConfig()

@@ -14,6 +14,7 @@ from specktrack.rt.headers import Count, Header, StatusHeader
 from specktrack.rt.ingest import LOG_INTERVAL_S, Complaint
 from specktrack.rt.packing import first_error
 from specktrack.rt.recorder import Finished, Recordings
+from specktrack.rt.security import Guard
 from specktrack.rt.sockets import CLOSE_LINGER_MS, bind
 from specktrack.rt.stream import ServerFacts, Stream
 from specktrack.rt.wire import (
@@ -222,7 +223,9 @@ class Commands:
 class Control:
     """The ROUTER socket of the daemon; poll `socket`, then `answer_waiting`."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, commands: Commands) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, commands: Commands, guard: Guard
+    ) -> None:
         self._endpoint = endpoint
         self._commands = commands
         self._complaint = Complaint(LOG_INTERVAL_S)
@@ -230,6 +233,7 @@ class Control:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, CLOSE_LINGER_MS)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
+        guard.serve(self.socket)
 
     def bind(self) -> str:
         """Bind and return the endpoint in use; raises ConfigError."""

@@ -20,6 +20,7 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.ingest import Ingest, Received
 from specktrack.rt.publisher import Publisher
 from specktrack.rt.recorder import Finished, Recordings
+from specktrack.rt.security import Guard
 from specktrack.rt.stream import Answer, ServerFacts, Stream
 from specktrack.rt.update import Update
 from specktrack.rt.wake import Wake
@@ -45,6 +46,8 @@ class Daemon:
     """Serves all streams with one engine. Call `bind`, then `run`; `stop` may be called from anywhere."""
 
     def __init__(self, config: DaemonConfig, engine: Engine | WindowedEngine) -> None:
+        """Raises ConfigError for keys that are missing or let nobody in."""
+        self._guard = Guard(config.security)
         self.config = config
         self.facts = ServerFacts(engine.model, engine.name, version("specktrack"), delay_of(engine))
         self.streams: dict[str, Stream] = {}
@@ -53,9 +56,10 @@ class Daemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stop = Wake()
         self._is_stopping = False
-        self._ingest = Ingest(self._context, config.frames, config.limits)
-        self._publisher = Publisher(self._context, config.results)
-        self._control = Control(self._context, config.control.endpoint, Commands(self))
+        self._guard.start(self._context)
+        self._ingest = Ingest(self._context, config.frames, config.limits, self._guard)
+        self._publisher = Publisher(self._context, config.results, self._guard)
+        self._control = Control(self._context, config.control.endpoint, Commands(self), self._guard)
         self._ready_s = time.monotonic()
         self._status_due_s: dict[str, float] = {}
         self._status_said: dict[str, object] = {}
@@ -231,6 +235,7 @@ class Daemon:
         self._control.close()
         if isinstance(self._engine, EncodeAhead):
             self._engine.close()
+        self._guard.close()
         self._context.term()  # waits at most for the linger of the results and replies
         self._stop.close()
 

@@ -11,6 +11,7 @@ import zmq
 from specktrack.rt.config import FramesConfig, LimitsConfig
 from specktrack.rt.errors import WireError
 from specktrack.rt.frame import Frame
+from specktrack.rt.security import Guard
 from specktrack.rt.sockets import bind, connect
 from specktrack.rt.wake import Wake
 from specktrack.rt.wire import Part, StreamCounts, decode_frame
@@ -144,7 +145,9 @@ class Complaint:
 class Ingest:
     """The thread that owns the frames socket. `ready` rings when a frame waits or the thread has died."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], config: FramesConfig, limits: LimitsConfig) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], config: FramesConfig, limits: LimitsConfig, guard: Guard
+    ) -> None:
         self.intake = Intake(config.queue, limits)
         self.ready = Wake()
         self.error: BaseException | None = None
@@ -156,11 +159,14 @@ class Ingest:
         # libzmq cuts the connection without a word beyond this size; below it we can count and explain.
         self._socket.setsockopt(zmq.MAXMSGSIZE, 4 * 6 * limits.max_side_px**2)
         self._config = config
+        self._guard = guard
 
     def bind(self) -> str:
         """Bind (pull) or connect (sub) the socket; returns the endpoint in use, raises ConfigError."""
         if self._config.mode == "pull":
+            self._guard.serve(self._socket)
             return bind(self._socket, self._config.endpoint, "frames")
+        self._guard.visit(self._socket)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"frame/")
         return connect(self._socket, self._config.endpoint, "frames")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zmq
 
-from specktrack.rt.config import DaemonConfig, LimitsConfig, ModelConfig
+from specktrack.rt.config import DaemonConfig, LimitsConfig, ModelConfig, SecurityConfig
 from specktrack.rt.control import Commands, Control
 from specktrack.rt.engine import open_engine
 from specktrack.rt.frame import Frame
@@ -14,6 +14,7 @@ from specktrack.rt.geometry import Geometry
 from specktrack.rt.headers import StatusHeader
 from specktrack.rt.ingest import Received
 from specktrack.rt.recorder import Recordings
+from specktrack.rt.security import Guard
 from specktrack.rt.stream import ServerFacts, Stream
 from specktrack.rt.wire import ControlReply, StreamCounts, decode_request
 
@@ -163,7 +164,7 @@ def test_many_groups_do_not_get_past_the_limit(server: OneProbe) -> None:
 @pytest.fixture
 def client(server: OneProbe) -> Iterator[tuple[Control, zmq.Socket[bytes], zmq.Socket[bytes]]]:
     with zmq.Context() as context:
-        control = Control(context, "tcp://127.0.0.1:*", Commands(server))
+        control = Control(context, "tcp://127.0.0.1:*", Commands(server), Guard(SecurityConfig()))
         endpoint = control.bind()
         with context.socket(zmq.REQ) as req, context.socket(zmq.DEALER) as dealer:
             for socket in (req, dealer):

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import zmq
 
-from specktrack.rt.config import FramesConfig, LimitsConfig
+from specktrack.rt.config import FramesConfig, LimitsConfig, SecurityConfig
 from specktrack.rt.errors import ConfigError
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
 from specktrack.rt.ingest import Complaint, Ingest, Intake
+from specktrack.rt.security import Guard
 from specktrack.rt.wire import StreamCounts, encode_frame
 
 WAIT_MS = 10_000
@@ -138,7 +139,7 @@ def wait_for(ingest: Ingest) -> None:
 
 
 def test_frames_come_through_the_socket_in_order(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    ingest = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*", queue=256), LIMITS)
+    ingest = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*", queue=256), LIMITS, Guard(SecurityConfig()))
     with context.socket(zmq.PUSH) as feed:
         feed.connect(ingest.bind())
         ingest.start()
@@ -154,7 +155,7 @@ def test_frames_come_through_the_socket_in_order(context: zmq.Context[zmq.Socket
 
 
 def test_junk_on_the_socket_does_not_stop_the_thread(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    ingest = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS)
+    ingest = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS, Guard(SecurityConfig()))
     with context.socket(zmq.PUSH) as feed:
         feed.connect(ingest.bind())
         ingest.start()
@@ -171,7 +172,7 @@ def test_a_publishing_scanner_is_subscribed_to(context: zmq.Context[zmq.Socket[b
     with context.socket(zmq.XPUB) as scanner:
         scanner.bind("tcp://127.0.0.1:*")
         endpoint = scanner.getsockopt_string(zmq.LAST_ENDPOINT)
-        ingest = Ingest(context, FramesConfig(endpoint=endpoint, mode="sub"), LIMITS)
+        ingest = Ingest(context, FramesConfig(endpoint=endpoint, mode="sub"), LIMITS, Guard(SecurityConfig()))
         assert ingest.bind() == endpoint
         ingest.start()
         assert scanner.poll(WAIT_MS)
@@ -185,7 +186,7 @@ def test_a_publishing_scanner_is_subscribed_to(context: zmq.Context[zmq.Socket[b
 
 
 def test_an_ingest_that_never_started_closes(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS).close()
+    Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS, Guard(SecurityConfig())).close()
 
 
 @pytest.mark.parametrize(
@@ -200,15 +201,15 @@ def test_an_ingest_that_never_started_closes(context: zmq.Context[zmq.Socket[byt
 def test_an_endpoint_that_cannot_work_is_explained(
     context: zmq.Context[zmq.Socket[bytes]], endpoint: str, said: str
 ) -> None:
-    ingest = Ingest(context, FramesConfig(endpoint=endpoint), LIMITS)
+    ingest = Ingest(context, FramesConfig(endpoint=endpoint), LIMITS, Guard(SecurityConfig()))
     with pytest.raises(ConfigError, match=said):
         ingest.bind()
     ingest.close()
 
 
 def test_a_busy_port_is_explained(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    first = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS)
-    second = Ingest(context, FramesConfig(endpoint=first.bind()), LIMITS)
+    first = Ingest(context, FramesConfig(endpoint="tcp://127.0.0.1:*"), LIMITS, Guard(SecurityConfig()))
+    second = Ingest(context, FramesConfig(endpoint=first.bind()), LIMITS, Guard(SecurityConfig()))
     with pytest.raises(ConfigError, match=r"already in use.*--frames"):
         second.bind()
     first.close()

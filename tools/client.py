@@ -11,24 +11,23 @@ import zmq
 from specktrack.rt.errors import ControlError, InputError, SpeckError
 from specktrack.rt.points import PointsFile
 from specktrack.rt.wire import ControlRequest, decode_reply, encode_request
+from specktrack.tools.peer import Peer, peer_of
 
 _ids = itertools.count(1)
 _RETRY_S = 0.05
 
 
-def ask(endpoint: str, cmd: str, args: dict[str, Any], timeout_s: float = 3.0) -> dict[str, Any]:
+def ask(server: Peer | str, cmd: str, args: dict[str, Any], timeout_s: float = 3.0) -> dict[str, Any]:
     """Send one request and wait for its result.
 
     Raises ControlError with the server's own words when it refuses, InputError when nobody answers. A new socket is
     used each time: a request that a dead server swallowed never blocks the next one.
     """
+    peer = peer_of(server)
     request = ControlRequest(v=1, id=next(_ids), cmd=cmd, args=args)
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        try:
-            socket.connect(endpoint)
-        except (zmq.ZMQError, ValueError) as error:
-            raise InputError(f"--control {endpoint}: not an address; give one such as tcp://127.0.0.1:5557") from error
+        peer.connect(socket, "--control")
         socket.send(encode_request(request))
         while socket.poll(round(1000 * timeout_s)):
             reply = decode_reply(socket.recv())
@@ -37,11 +36,12 @@ def ask(endpoint: str, cmd: str, args: dict[str, Any], timeout_s: float = 3.0) -
             if reply.error is not None:
                 raise ControlError(reply.error.code, reply.error.message)
             return reply.result or {}
-    raise InputError(f"no answer from {endpoint} within {timeout_s:.0f} s; is rt-serve running there?")
+    hint = "is rt-serve running there, and are the keys on its list?" if peer.keys else "is rt-serve running there?"
+    raise InputError(f"no answer from {peer.endpoint} within {timeout_s:.0f} s; {hint}")
 
 
 def set_points(
-    endpoint: str,
+    server: Peer | str,
     drawn: PointsFile,
     heard: Callable[[], tuple[str | None, int]],
     loop_length: int | None,
@@ -58,7 +58,7 @@ def set_points(
         if stream is not None and newest >= drawn.frame:
             age = (newest - drawn.frame) % loop_length if loop_length else newest - drawn.frame
             try:
-                return ask(endpoint, "set_points", _arguments(stream, drawn, newest - age))
+                return ask(server, "set_points", _arguments(stream, drawn, newest - age))
             except ControlError as error:
                 if error.code != "no_frame":
                     raise _with_hint(error, loop_length) from error
@@ -70,11 +70,15 @@ class PointsSetter:
     """Sets the points of a file from a thread of its own while the viewer goes on receiving."""
 
     def __init__(
-        self, endpoint: str, drawn: PointsFile, heard: Callable[[], tuple[str | None, int]], loop_length: int | None
+        self,
+        server: Peer | str,
+        drawn: PointsFile,
+        heard: Callable[[], tuple[str | None, int]],
+        loop_length: int | None,
     ) -> None:
         self._stop = threading.Event()
         self._error: SpeckError | None = None
-        work = partial(set_points, endpoint, drawn, heard, loop_length, self._stop)
+        work = partial(set_points, server, drawn, heard, loop_length, self._stop)
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
@@ -112,10 +116,10 @@ def _arguments(stream: str, drawn: PointsFile, seq: int) -> dict[str, Any]:
     }
 
 
-def geometry_px(endpoint: str, stream: str) -> tuple[int, int] | None:
+def geometry_px(server: Peer | str, stream: str) -> tuple[int, int] | None:
     """Height and width of a stream's frames as the daemon knows them; None when it cannot say."""
     try:
-        streams = ask(endpoint, "describe", {"stream": stream}).get("streams", {})
+        streams = ask(server, "describe", {"stream": stream}).get("streams", {})
         return int(streams[stream]["height"]), int(streams[stream]["width"])
     except (ControlError, InputError, KeyError, TypeError):
         return None

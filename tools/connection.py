@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from specktrack.rt.points import PointsFile
 from specktrack.tools.client import PointsSetter
+from specktrack.tools.peer import Peer
 from specktrack.tools.receiver import Receiver
 
 
@@ -13,9 +14,9 @@ from specktrack.tools.receiver import Receiver
 class ViewOptions:
     """Where a viewer listens, and what it has tracked."""
 
-    results: str
+    results: Peer | str
     frames: str | None  # None: no pictures
-    control: str
+    control: Peer | str
     stream: str | None = None  # None: the first one heard
     drawn: PointsFile | None = None
     loop_length: int | None = None

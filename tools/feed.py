@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.frame_index import burn_index
 from specktrack.rt.preprocess import to_grey
 from specktrack.tools.pacing import Pacer
+from specktrack.tools.peer import Peer, load_keys
 from specktrack.tools.sender import FrameSender
 from specktrack.tools.source import Shot, Source, choose_frames, open_source, play, without_signals
 
@@ -112,6 +114,7 @@ def feed(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")] = None,
     mm_per_px: Annotated[float | None, typer.Option(min=1e-4, help="Pixel size.")] = None,
     tee: Annotated[str | None, typer.Option(help="Also publish the frames here, for rt-view.", metavar="URL")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Keys of rt-keys, for CURVE.", metavar="DIR")] = None,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for rt-serve first.")] = 10.0,
     burn: Annotated[bool, typer.Option("--burn-index", help="Write the frame number into the picture.")] = False,
 ) -> None:
@@ -132,7 +135,7 @@ def feed(
         screen.print(f"without ECG and R waves: they fit the recorded {opened.frame_rate_hz:.4g} frames/s only")
         opened = without_signals(opened)
     pictures = islice(play(opened, loop or opened.is_endless), count)
-    with FrameSender(to, tee) as sender:
+    with FrameSender(Peer(to, load_keys(keys)), tee) as sender:
         if wait and not sender.has_receiver(round(1000 * wait)):
             screen.print(f"nobody takes frames at {to} yet; frames are dropped until rt-serve runs there")
         _run(Feed(opened, sender, stream, rate_hz, burn, Pacer(rate_hz), Tally()), pictures, screen)

@@ -16,6 +16,7 @@ from specktrack.rt.overlay import Overlay, scene_of_track
 from specktrack.rt.video_out import VideoOut
 from specktrack.rt.wire import BeatHeader, BeatMessage
 from specktrack.tools.client import geometry_px
+from specktrack.tools.peer import Peer
 from specktrack.tools.receiver import Event, Receiver, Shown
 
 _USUAL_RATE_HZ = 50.0
@@ -38,7 +39,7 @@ class Seen:
 class Recorder:
     """Draws every shown frame into an .mp4, or keeps the newest for a .png."""
 
-    def __init__(self, out: Path, control: str, wants_points: bool) -> None:
+    def __init__(self, out: Path, control: Peer | str, wants_points: bool) -> None:
         if out.suffix.lower() not in (".mp4", ".png"):
             raise InputError(f"--out {out}: expected a name ending in .mp4 or .png")
         self._out = out

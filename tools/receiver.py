@@ -28,6 +28,7 @@ from specktrack.rt.wire import (
     decode_status,
     decode_track,
 )
+from specktrack.tools.peer import Peer, peer_of
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ def _grey8(frame: Frame) -> NDArray[np.uint8]:
 class Receiver:
     """The subscriptions of one viewer. Used from one thread."""
 
-    def __init__(self, results: str, frames: str | None, stream: str | None = None) -> None:
+    def __init__(self, results: Peer | str, frames: str | None, stream: str | None = None) -> None:
         """Connect; without a stream the first one heard is followed. Raises InputError for a bad address."""
         self.stream = stream
         self.n_invalid = 0
@@ -104,23 +105,20 @@ class Receiver:
         self._joiner = Joiner(has_pictures=frames is not None)
         self._limits = LimitsConfig()
         try:
-            self._results = self._subscribe(results, "--results")
-            self._frames = self._subscribe(frames, "--frames") if frames else None
+            self._results = self._subscribe(peer_of(results), "--results")
+            self._frames = self._subscribe(Peer(frames), "--frames") if frames else None
         except InputError:
             self.close()
             raise
 
-    def _subscribe(self, endpoint: str, option: str) -> "zmq.Socket[bytes]":
+    def _subscribe(self, peer: Peer, option: str) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.SUB)
         socket.set_hwm(_HIGH_WATER_MARK)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         socket.subscribe(b"")
-        try:
-            socket.connect(endpoint)
-        except (zmq.ZMQError, ValueError) as error:
-            raise InputError(f"{option} {endpoint}: not an address; give one such as tcp://127.0.0.1:5556") from error
+        peer.connect(socket, option)
         self._poller.register(socket, zmq.POLLIN)
         return socket
 

@@ -8,6 +8,7 @@ import zmq
 from specktrack.rt.errors import InputError
 from specktrack.rt.frame import Frame
 from specktrack.rt.wire import encode_frame
+from specktrack.tools.peer import Peer, peer_of
 
 _HIGH_WATER_MARK = 4
 _LINGER_MS = 1000
@@ -16,7 +17,7 @@ _LINGER_MS = 1000
 class FrameSender:
     """A PUSH socket to the daemon, and optionally a PUB socket that copies every frame. Used from one thread."""
 
-    def __init__(self, to: str, tee: str | None = None) -> None:
+    def __init__(self, to: Peer | str, tee: str | None = None) -> None:
         """Connect to `to` and bind `tee`; raises InputError for an address that cannot be used."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._push = self._socket(zmq.PUSH)
@@ -24,9 +25,9 @@ class FrameSender:
         self._tee = self._socket(zmq.PUB) if tee else None
         self.tee_endpoint: str | None = None
         try:
-            _open(self._push.connect, to, "--to")
+            peer_of(to).connect(self._push, "--to")
             if self._tee is not None and tee is not None:
-                _open(self._tee.bind, tee, "--tee")
+                _bind(self._tee, tee)
                 self.tee_endpoint = self._tee.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         except InputError:
             self.close()
@@ -71,9 +72,9 @@ class FrameSender:
         self.close()
 
 
-def _open(action: object, endpoint: str, option: str) -> None:
+def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     try:
-        action(endpoint)  # type: ignore[operator]
+        socket.bind(endpoint)
     except (zmq.ZMQError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{option} {endpoint}: {reason}; give a free address such as tcp://127.0.0.1:5555") from error
+        raise InputError(f"--tee {endpoint}: {reason}; give a free address such as tcp://127.0.0.1:5558") from error

@@ -13,6 +13,7 @@ from specktrack.rt.points import read_points
 from specktrack.rt.wire import NOTICE, BeatHeader
 from specktrack.tools.connection import ViewOptions, connected
 from specktrack.tools.headless import Recorder, Seen, record
+from specktrack.tools.peer import Peer, load_keys
 
 DEFAULT_PORT = 8765
 _START_S = 30.0
@@ -34,12 +35,14 @@ def view(
     ] = "tcp://127.0.0.1:5558",
     results: Annotated[str, typer.Option(help="Where rt-serve publishes.")] = "tcp://127.0.0.1:5556",
     control: Annotated[str, typer.Option(help="Where rt-serve answers.")] = "tcp://127.0.0.1:5557",
+    keys: Annotated[Path | None, typer.Option(help="Keys of rt-keys, for CURVE.", metavar="DIR")] = None,
     frames_count: Annotated[int | None, typer.Option(min=1, help="Headless: stop after this many frames.")] = None,
     idle: Annotated[float, typer.Option(min=0.1, help="Headless: stop after this many silent seconds.")] = 3.0,
 ) -> None:
     """Show tracks, strain and phase of a live stream. Research use only; not a medical device."""
     drawn = read_points(points) if points else None
-    options = ViewOptions(results, frames or None, control, stream, drawn, loop_length)
+    known = load_keys(keys)
+    options = ViewOptions(Peer(results, known), frames or None, Peer(control, known), stream, drawn, loop_length)
     if headless:
         if out is None:
             raise InputError("--headless: give --out FILE.mp4 or --out FILE.png")

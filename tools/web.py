@@ -30,6 +30,7 @@ from specktrack.tools.client import ask
 from specktrack.tools.connection import ViewOptions, connected
 from specktrack.tools.memory import FrameMemory
 from specktrack.tools.page_data import pack_picture, say_beat, say_sample, say_status
+from specktrack.tools.peer import Peer
 from specktrack.tools.receiver import Receiver, Shown
 
 _POLICY = (
@@ -77,7 +78,7 @@ class Browser:
 class Page:
     """The server of the live page: receives in a thread of its own, serves any number of browsers."""
 
-    def __init__(self, receiver: Receiver, control: str, check: Callable[[], None]) -> None:
+    def __init__(self, receiver: Receiver, control: Peer | str, check: Callable[[], None]) -> None:
         self._receiver = receiver
         self._control = control
         self._check = check

@@ -12,6 +12,7 @@ from specktrack.rt.overlay import Overlay, scene_of_track
 from specktrack.rt.wire import BeatMessage
 from specktrack.tools.client import ask, geometry_px
 from specktrack.tools.connection import ViewOptions, connected
+from specktrack.tools.peer import Peer
 from specktrack.tools.receiver import Receiver, Shown
 
 _TITLE = "specktrack"
@@ -42,7 +43,7 @@ def _expect_display() -> None:
         ) from error
 
 
-def _run(receiver: Receiver, control: str, check: Callable[[], None]) -> None:
+def _run(receiver: Receiver, control: Peer | str, check: Callable[[], None]) -> None:
     overlay: Overlay | None = None
     geometry: Geometry | None = None
     gls: float | None = None
@@ -67,6 +68,6 @@ def _run(receiver: Receiver, control: str, check: Callable[[], None]) -> None:
             ask(control, "reanchor", {"stream": receiver.stream})
 
 
-def _asked(control: str, stream: str) -> Geometry | None:
+def _asked(control: Peer | str, stream: str) -> Geometry | None:
     size = geometry_px(control, stream)
     return Geometry(*size) if size else None
