@@ -79,16 +79,16 @@ class Recording:
     def _write(self, t_ns: int, parts: list[Part]) -> None:
         if self._left < 0:
             self.trouble = self.trouble or "it has reached record.max_gib; start another"
-        if self.trouble:
+        if not self.trouble:
+            try:
+                self._writer.write(t_ns, parts)
+            except OSError as error:
+                self.trouble = f"it cannot be written ({error.strerror}); make room on the disk"
+            else:
+                self._frames += bytes(view_of(parts[0])[: len(FRAME_TOPIC)]) == FRAME_TOPIC
+                return
+        with self._lock:
             self._left_out += 1
-            return
-        try:
-            self._writer.write(t_ns, parts)
-        except OSError as error:
-            self.trouble = f"it cannot be written ({error.strerror}); make room on the disk"
-            self._left_out += 1
-            return
-        self._frames += bytes(view_of(parts[0])[: len(FRAME_TOPIC)]) == FRAME_TOPIC
 
 
 class Recordings:
