@@ -80,6 +80,8 @@ def _serve(settings: DaemonConfig) -> None:
         print(f"frames   {endpoints.frames} ({settings.frames.mode})")
         print(f"results  {endpoints.results}")
         print(f"control  {endpoints.control}")
+        if endpoints.metrics:
+            print(f"metrics  {endpoints.metrics}")
         print(f"model    {engine.model} on {engine.name}{_delay(delay_of(engine))}")
         print(NOTICE, flush=True)
         daemon.run()

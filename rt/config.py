@@ -47,6 +47,12 @@ class SecurityConfig(Section):
     scanner_key: str = ""  # public certificate of a scanner that publishes, for frames.mode sub
 
 
+class MetricsConfig(Section):
+    """Figures for a monitoring system (metrics.py)."""
+
+    port: int | None = Field(default=None, ge=0, le=65535)  # on loopback; null: off, 0: any free one
+
+
 class LimitsConfig(Section):
     """Largest message accepted; anything over is invalid."""
 
@@ -151,6 +157,7 @@ class DaemonConfig(Section):
     control: ControlConfig = ControlConfig()
     record: RecordConfig = RecordConfig()
     security: SecurityConfig = SecurityConfig()
+    metrics: MetricsConfig = MetricsConfig()
     limits: LimitsConfig = LimitsConfig()
     model: ModelConfig = ModelConfig()
     session: SessionConfig = SessionConfig()

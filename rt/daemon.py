@@ -18,6 +18,7 @@ from specktrack.rt.encode_ahead import EncodeAhead, encode_ahead
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.ingest import Ingest, Received
+from specktrack.rt.metrics import Metrics
 from specktrack.rt.publisher import Publisher
 from specktrack.rt.recorder import Finished, Recordings
 from specktrack.rt.security import Guard
@@ -35,11 +36,12 @@ TICK_MS = 50  # how often silence is judged when nothing arrives
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the three sockets really are."""
+    """Where the sockets really are."""
 
     frames: str
     results: str
     control: str
+    metrics: str | None  # None: off
 
 
 class Daemon:
@@ -60,7 +62,8 @@ class Daemon:
         self._ingest = Ingest(self._context, config.frames, config.limits, self._guard)
         self._publisher = Publisher(self._context, config.results, self._guard)
         self._control = Control(self._context, config.control.endpoint, Commands(self), self._guard)
-        self._ready_s = time.monotonic()
+        self._ready_s = self._round_s = time.monotonic()
+        self._metrics = Metrics(config.metrics, self)
         self._status_due_s: dict[str, float] = {}
         self._status_said: dict[str, object] = {}
 
@@ -68,11 +71,13 @@ class Daemon:
         """Warm the engine up, then open the sockets; raises ConfigError for an endpoint that cannot be used."""
         try:
             warm_up(self._engine, self.config.session)
-            endpoints = Endpoints(self._ingest.bind(), self._publisher.bind(), self._control.bind())
+            endpoints = Endpoints(
+                self._ingest.bind(), self._publisher.bind(), self._control.bind(), self._metrics.start()
+            )
         except BaseException:
             self._close()
             raise
-        self._ready_s = time.monotonic()
+        self._ready_s = self._round_s = time.monotonic()
         return endpoints
 
     def run(self) -> None:
@@ -95,6 +100,10 @@ class Daemon:
         """Seconds since the sockets were open."""
         return time.monotonic() - self._ready_s
 
+    def idle_s(self) -> float:
+        """Seconds since the serving loop last went round."""
+        return time.monotonic() - self._round_s
+
     def status_of(self, stream: Stream) -> StatusHeader:
         """What `status/<stream>` says now."""
         intake = self._ingest.intake
@@ -109,6 +118,7 @@ class Daemon:
         is_busy = False  # more frames may wait: look at the other sockets, but do not rest
         while not self._is_stopping:
             poller.poll(0 if is_busy else TICK_MS)
+            self._round_s = time.monotonic()
             self._ingest.ready.clear()
             if self._ingest.error is not None:
                 raise self._ingest.error
@@ -230,6 +240,7 @@ class Daemon:
     def _close(self) -> None:
         for name, finished in self.recordings.close().items():
             log.info("stream %s: %s", name, _of_recording(finished))
+        self._metrics.close()
         self._ingest.close()
         self._publisher.close()
         self._control.close()
