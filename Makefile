@@ -13,7 +13,7 @@ $(RUNTIME)/.ready: pyproject.toml
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet "torch==2.13.0"
-	$(VENV)/bin/pip install --quiet --editable ".[dev,train,export,openvino,dicom]"
+	$(VENV)/bin/pip install --quiet --editable ".[dev,train,export,openvino,dicom,igtl]"
 	touch $@
 
 # Type checkers cannot follow an editable install's import hook: they see the rooms through this folder of links.

@@ -162,7 +162,6 @@ def test_an_impossible_choice_of_frames_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("igtl://host:18944", "OpenIGTLink sources are not yet supported"),
         ("rtsp://camera", "unknown kind of source"),
         ("phantom:plax", "phantom:plax: view plax: unknown; the phantom makes a4c, a2c, a3c, rv, psax, tissue"),
         ("phantom:a4c?rate=70", "unknown option 'rate'"),

@@ -57,7 +57,7 @@ class Feed:
     stream: str
     frame_rate_hz: float
     is_burnt: bool
-    pacer: Pacer
+    pacer: Pacer | None  # None: a live source, whose frames come when they come
     tally: Tally
 
     def send(self, pictures: Iterator[Shot]) -> Iterator[int]:
@@ -68,7 +68,7 @@ class Feed:
         first_ns: int | None = None
         for seq, shot in enumerate(pictures):
             marked = self._marked(shot, seq)
-            t_ns = self.pacer.next()
+            t_ns = self.pacer.next() if self.pacer else time.monotonic_ns()
             first_ns = time.monotonic_ns() if first_ns is None else first_ns
             if self.sender.send(self._frame(marked, seq, t_ns)):
                 self.tally.sent += 1
@@ -87,6 +87,8 @@ class Feed:
 
     def _frame(self, shot: Shot, seq: int, t_ns: int) -> Frame:
         """A frame of this stream; what a recording says of time moves with it."""
+        if isinstance(shot, Frame) and self.source.is_live:
+            return replace(shot, stream=self.stream, seq=seq)
         if not isinstance(shot, Frame):
             return Frame(self.stream, seq, t_ns, "monotonic", shot, self.source.geometry, self.frame_rate_hz)
         later_ns = t_ns - shot.t_acq_ns
@@ -105,7 +107,9 @@ class Feed:
 
 @app.command()
 def feed(
-    source: Annotated[str, typer.Argument(help="Video, DICOM, .npz, .npy, recording, or phantom:a4c?hr=70&seed=1.")],
+    source: Annotated[
+        str, typer.Argument(help="Video, DICOM, .npz, .npy, recording, igtl://host:port, or phantom:a4c?hr=70&seed=1.")
+    ],
     to: Annotated[str, typer.Option(help="Where rt-serve takes frames.")] = "tcp://127.0.0.1:5555",
     stream: Annotated[str, typer.Option(help="Name of the stream.")] = "a4c",
     fps: Annotated[float | None, typer.Option(help="Frames per second; default: as the source says.")] = None,
@@ -138,7 +142,8 @@ def feed(
     with FrameSender(Peer(to, load_keys(keys)), tee) as sender:
         if wait and not sender.has_receiver(round(1000 * wait)):
             screen.print(f"nobody takes frames at {to} yet; frames are dropped until rt-serve runs there")
-        _run(Feed(opened, sender, stream, rate_hz, burn, Pacer(rate_hz), Tally()), pictures, screen)
+        pacer = None if opened.is_live else Pacer(rate_hz)
+        _run(Feed(opened, sender, stream, rate_hz, burn, pacer, Tally()), pictures, screen)
 
 
 def _run(feed: Feed, pictures: Iterator[Shot], screen: Console) -> None:
@@ -157,10 +162,9 @@ def _run(feed: Feed, pictures: Iterator[Shot], screen: Console) -> None:
             pass
     if tally.dropped and not tally.sent:
         screen.print("no frame was taken: is rt-serve running, and is --to its frames address?")
-    print(
-        f"{name}: {tally.words} over {tally.elapsed_s:.1f} s, at most {pacer.worst_late_ns * 1e-6:.1f} ms late", end=""
-    )
-    print(f", schedule restarted {pacer.restarts} times" if pacer.restarts else "")
+    late = f", at most {pacer.worst_late_ns * 1e-6:.1f} ms late" if pacer else ""
+    again = f", schedule restarted {pacer.restarts} times" if pacer and pacer.restarts else ""
+    print(f"{name}: {tally.words} over {tally.elapsed_s:.1f} s{late}{again}")
 
 
 def _stop_like_ctrl_c() -> None:

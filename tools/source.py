@@ -35,25 +35,28 @@ class Source:
     frames: Callable[[], Iterator[Shot]]  # one pass, oldest first
     is_endless: bool = False  # loops without being asked
     is_recording: bool = False
+    is_live: bool = False  # frames come when they come, with their own times; their number is not known
 
 
 def open_source(text: str, prepare: Callable[[int, int], None] = lambda done, total: None) -> Source:
     """Open what the user named; `prepare` hears of the progress of slow preparations (done, total).
 
-    Raises InputError for a source that is not there or not yet supported.
+    Raises InputError for a source that is not there or of an unknown kind.
     """
     if text.startswith("phantom:"):
         return _phantom(text, prepare)
-    _refuse_unsupported(text)
+    if text.startswith("igtl://"):
+        from specktrack.tools.igtl import open_igtl  # which makes sources itself
+
+        return open_igtl(text)
+    _refuse_unknown(text)
     clip = open_clip(text)
     if clip.source.suffix == SUFFIX:
         return _recording(clip)
     return Source(clip.source.name, clip.geometry, clip.frame_rate_hz, clip.frame_count, clip.frames)
 
 
-def _refuse_unsupported(text: str) -> None:
-    if re.match(r"igtl://", text, re.IGNORECASE):
-        raise InputError(f"{text}: OpenIGTLink sources are not yet supported; give a clip, a recording, or phantom:a4c")
+def _refuse_unknown(text: str) -> None:
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         raise InputError(f"{text}: unknown kind of source; give a file, or phantom:a4c?hr=70&seed=1")
 
@@ -95,7 +98,7 @@ def _recording(clip: Clip) -> Source:
 
 def play(source: Source, is_looped: bool) -> Iterator[Shot]:
     """The frames once, or again and again; a looped clip is kept in memory where it fits."""
-    if not is_looped:
+    if not is_looped or source.is_live:
         yield from source.frames()
         return
     kept: list[Shot] | None = []
