@@ -1,11 +1,8 @@
 """Cardiac phase: events, heart rate and honesty, on made-up signals, a made-up beating image and a real clip."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +10,10 @@ import pytest
 import torch
 
 from specktrack.rt import cycle
-from specktrack.rt.config import ModelConfig, PhaseConfig, SessionConfig
-from specktrack.rt.engine import open_engine
-from specktrack.rt.frame import EcgChunk, Frame
-from specktrack.rt.geometry import Geometry
+from specktrack.rt.config import PhaseConfig
+from specktrack.rt.frame import EcgChunk
 from specktrack.rt.phase import PhaseTracker, PhaseUpdate
 from specktrack.rt.pulse import Pulse, wall_length
-from specktrack.rt.session import Session
 from specktrack.training.ecg_signal import RATE_HZ, ecg_of
 from specktrack.training.rhythm import Rhythm
 
@@ -361,47 +355,3 @@ def test_the_r_wave_offset_of_a_site_moves_end_diastole() -> None:
         update = tracker.update(i / FPS, BLANK, None, None, waves)
         beats += [update.completed] if update.completed else []
     assert [b.ed_s for b in beats] == pytest.approx([10 / FPS + 0.02, 60 / FPS + 0.02, 110 / FPS + 0.02])
-
-
-def real_loop(shared_folder: Path) -> tuple[list[np.ndarray], dict[str, Any], Path]:
-    clips = shared_folder / "clips"
-    events = json.loads((clips / "a4c_events.json").read_text())
-    capture = cv2.VideoCapture(str(clips / "a4c.mp4"))
-    return [capture.read()[1][:, :, 0] for _ in range(events["cycle_frames"])], events, clips
-
-
-def test_a_real_clip_in_a_loop_gives_its_events_within_two_frames(shared_folder: Path) -> None:
-    frames, events, clips = real_loop(shared_folder)
-    contour = np.array(json.loads((clips / "a4c_contour.json").read_text())["points"], np.float32)
-    session = Session("real", SessionConfig(), open_engine(ModelConfig(threads=1)))
-    fps, loop = 50.0, events["cycle_frames"]
-    ed, es, lock_s = [], [], None
-    for k in range(6 * loop):
-        pixels = frames[k % loop]
-        update = session.update(Frame("real", k, round(k * 1e9 / fps), "made up", pixels, Geometry(*pixels.shape)))
-        if k == 0:
-            session.set_points(contour, "contour")
-        if lock_s is None and update.phase and update.phase.is_locked:
-            lock_s = k / fps
-        ed += [(b.seq[b.ed_index] + loop / 2) % loop - loop / 2 for b in update.beats]
-        es += [b.seq[b.es_index] % loop - events["es_frames"][0] for b in update.beats]
-    assert len(ed) >= 3
-    assert np.abs(ed).max() <= 2
-    assert np.abs(es).max() <= 2
-    assert lock_s is not None
-    assert lock_s <= 2 * loop / fps + 0.15  # the loop begins in end-diastole: its end must still be seen
-
-
-def test_a_real_clip_without_a_contour_gives_rate_end_diastole_and_rest(shared_folder: Path) -> None:
-    frames, events, _ = real_loop(shared_folder)
-    small = [cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA) for frame in frames]
-    fps, loop = 50.0, events["cycle_frames"]
-    told = play(8.0, image=lambda t: small[round(t * fps) % loop], fps=fps)
-    beats = [u.completed for _, u in told if u.completed]
-    ed = [(b.ed_s * fps + loop / 2) % loop - loop / 2 for b in beats]
-    assert len(beats) >= 5
-    assert np.abs(ed).max() < 3.0
-    assert np.median([b.heart_rate_bpm for b in beats]) == pytest.approx(60 * fps / loop, rel=0.01)
-    rest = [b.diastasis_s * fps % loop for b in beats if b.diastasis_s]
-    assert len(rest) >= 4
-    assert np.median(rest) == pytest.approx(np.mean(events["quietest_frames"]), abs=3.0)
