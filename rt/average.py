@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, median, stdev
 
 from specktrack.rt.update import SettledBeat
@@ -30,10 +31,11 @@ class BeatAverage:
 def average(beats: Sequence[SettledBeat]) -> BeatAverage:
     """The mean over accepted beats; in a regular rhythm without those of an odd length."""
     accepted = [beat for beat in beats if beat.accepted and beat.gls_percent is not None]
-    cycles = [60.0 / beat.heart_rate_bpm for beat in beats]
+    cycles = [60.0 / beat.heart_rate_bpm for beat in beats if isfinite(beat.heart_rate_bpm)]
     usual = median(cycles) if cycles else 0.0
     is_irregular = _spread([c for c in cycles if abs(c - usual) <= 2 * ODD_CYCLE * usual]) > IRREGULAR
-    counted = [b for b in accepted if is_irregular or abs(60.0 / b.heart_rate_bpm - usual) <= ODD_CYCLE * usual]
+    counted = [b for b in accepted if is_irregular or not abs(60.0 / b.heart_rate_bpm - usual) > ODD_CYCLE * usual]
+    rates = [beat.heart_rate_bpm for beat in counted if isfinite(beat.heart_rate_bpm)]
     values = [beat.gls_percent for beat in counted if beat.gls_percent is not None]
     n_segments = max((len(beat.segments_percent) for beat in counted), default=0)
     return BeatAverage(
@@ -41,7 +43,7 @@ def average(beats: Sequence[SettledBeat]) -> BeatAverage:
         sd_percent=stdev(values) if len(values) > 1 else None,
         peak_percent=mean([beat.peak_percent for beat in counted]),
         segments_percent=tuple(mean([beat.segments_percent[s] for beat in counted]) for s in range(n_segments)),
-        heart_rate_bpm=fmean(beat.heart_rate_bpm for beat in counted) if counted else None,
+        heart_rate_bpm=fmean(rates) if rates else None,
         n_beats=len(counted),
         n_left_out=len(beats) - len(counted),
         is_irregular=is_irregular,

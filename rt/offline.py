@@ -32,6 +32,7 @@ class TrackedClip:
     updates: tuple[Update, ...]  # (T,) of the forward pass: phase, beats, anchors
     strain: tuple[StrainSample | None, ...]  # (T,)
     is_strain_from_ed: bool  # False: no end-diastole was found, zero strain is the query frame
+    known: SettledBeat | None = None  # the beat of which the user named the events
 
     @property
     def time_s(self) -> NDArray[np.float64]:
@@ -40,7 +41,9 @@ class TrackedClip:
 
     @property
     def beats(self) -> tuple[SettledBeat, ...]:
-        """The finished beats, in order."""
+        """The beat whose events were named; without one the finished beats that the phase found, in order."""
+        if self.known is not None:
+            return (self.known,)
         return tuple(beat for update in self.updates for beat in update.beats)
 
 

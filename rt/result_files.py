@@ -102,7 +102,7 @@ def write_beats(path: Path, tracked: TrackedClip, about: About) -> None:
         "notice": NOTICE,
         "version": version("specktrack"),
         **asdict(about),
-        "method": METHOD,
+        "method": METHOD | ({"end_systole": "as named by the user"} if tracked.known is not None else {}),
         "segment_names": list(names),
         "average": _plain(asdict(average(beats))),
         "beats": [_beat(beat, about.view) for beat in beats],
@@ -114,7 +114,7 @@ def _beat(beat: SettledBeat, view: str | None) -> dict[str, Any]:
     events = {
         "ed": beat.ed_index,
         "es": beat.es_index,
-        "next_ed": beat.next_ed_index,
+        "next_ed": beat.next_ed_index if beat.is_closed else None,
         "diastasis": beat.diastasis_index,
     }
     systolic, early, atrial = beat.peak_rates_per_s
@@ -123,7 +123,7 @@ def _beat(beat: SettledBeat, view: str | None) -> dict[str, Any]:
         "beat": beat.beat,
         **{f"{name}_frame": None if i is None else int(beat.seq[i]) for name, i in events.items()},
         **{f"{name}_s": None if i is None else float(beat.t_acq_ns[i]) * 1e-9 for name, i in events.items()},
-        "heart_rate_bpm": beat.heart_rate_bpm,
+        "heart_rate_bpm": _plain(beat.heart_rate_bpm),
         **{name: getattr(beat, name) for name in _MEASURES},
         **({"mapse_mm": None, "tapse_mm": beat.annulus_mm[0]} if is_right else {}),
         "peak_rates_per_s": {"systolic": systolic, "early_filling": early, "atrial": atrial},

@@ -20,11 +20,12 @@ from specktrack.rt.clip import Clip, open_clip
 from specktrack.rt.config import AnchorConfig, ModelConfig, SessionConfig
 from specktrack.rt.errors import InputError
 from specktrack.rt.headers import NOTICE
+from specktrack.rt.known_beat import KnownEvents, with_known_beat
 from specktrack.rt.offline import TrackedClip, track_clip
 from specktrack.rt.overlay import Overlay, Scene
 from specktrack.rt.points import PointsFile, read_points
 from specktrack.rt.result_files import About, write_beats, write_strain
-from specktrack.rt.track_config import clip_with_scale, frame_rate, model_config
+from specktrack.rt.track_config import clip_with_scale, frame_rate, known_events, model_config
 from specktrack.rt.video_out import VideoOut
 from specktrack.rt.walls import check_view
 from specktrack.rt.windowed import open_model
@@ -45,6 +46,9 @@ def track(
     fps: Annotated[float | None, typer.Option(help="Frame rate, if the file does not know it.")] = None,
     mm_per_px: Annotated[float | None, typer.Option(help="Pixel size, if the file does not know it.")] = None,
     view: Annotated[str | None, typer.Option(help="a4c, a2c, a3c or rv: names the segments.")] = None,
+    ed: Annotated[int | None, typer.Option(help="Frame of end-diastole, with --es: measure this beat.")] = None,
+    es: Annotated[int | None, typer.Option(help="Frame of end-systole.")] = None,
+    next_ed: Annotated[int | None, typer.Option(help="Frame of the next end-diastole, if it is there.")] = None,
     reanchor: Annotated[bool, typer.Option(help="Follow the diastasis from beat to beat.")] = True,
     overlay: Annotated[bool, typer.Option(help="Write overlay.mp4.")] = True,
 ) -> None:
@@ -54,9 +58,10 @@ def track(
     rate_hz = frame_rate(opened, fps)
     if view is not None:
         check_view(view)
+    events = known_events(ed, es, next_ed, drawn, opened.frame_count)
     chosen = model_config(model, engine, weights)
     settings = SessionConfig(anchor=AnchorConfig(enabled=reanchor))
-    tracked = _track(opened, drawn, chosen, settings, rate_hz)
+    tracked = _track(opened, drawn, chosen, settings, rate_hz, events)
     _make_folder(out)
     write_tracks(out / "tracks.npz", tracked)
     write_strain(out / "strain.csv", tracked)
@@ -67,12 +72,20 @@ def track(
     _print_summary(opened, tracked, out, overlay)
 
 
-def _track(clip: Clip, drawn: PointsFile, model: ModelConfig, settings: SessionConfig, rate_hz: float) -> TrackedClip:
+def _track(
+    clip: Clip,
+    drawn: PointsFile,
+    model: ModelConfig,
+    settings: SessionConfig,
+    rate_hz: float,
+    events: KnownEvents | None,
+) -> TrackedClip:
     engine = open_model(model)
     try:
         with _progress() as progress:
             task = progress.add_task(f"tracking, {engine.model} on {engine.name}", total=clip.frame_count + drawn.frame)
-            return track_clip(clip, drawn, engine, settings, rate_hz, lambda: progress.advance(task))
+            tracked = track_clip(clip, drawn, engine, settings, rate_hz, lambda: progress.advance(task))
+        return tracked if events is None else with_known_beat(tracked, clip, events, engine, settings, rate_hz)
     finally:
         engine.close()
 

@@ -7,6 +7,8 @@ from typing import get_args
 from specktrack.rt.clip import Clip
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.errors import InputError
+from specktrack.rt.known_beat import KnownEvents
+from specktrack.rt.points import PointsFile
 from specktrack.rt.windowed import NAMES
 
 _USUAL_RATE_HZ = 50.0
@@ -29,6 +31,19 @@ def frame_rate(clip: Clip, fps: float | None) -> float:
     if not 0 < fps <= 10_000:
         raise InputError(f"--fps {fps}: expected frames per second above 0, for example 50")
     return fps
+
+
+def known_events(
+    ed: int | None, es: int | None, next_ed: int | None, drawn: PointsFile, n_frames: int
+) -> KnownEvents | None:
+    """The events of --ed, --es and --next-ed; None where none is given. Raises InputError for half of them."""
+    if ed is None and es is None and next_ed is None:
+        return None
+    if ed is None or es is None:
+        raise InputError("--ed and --es belong together: give the frames of end-diastole and end-systole")
+    if drawn.kind != "contour":
+        raise InputError("--ed and --es measure strain, which needs a contour; the points file holds single points")
+    return KnownEvents(ed, es, next_ed).checked(n_frames)
 
 
 def model_config(model: str, engine: str, weights: Path | None) -> ModelConfig:

@@ -117,10 +117,11 @@ class SettledBeat(BeatMeasures):
     es_index: int
     next_ed_index: int
     diastasis_index: int | None
-    heart_rate_bpm: float
+    heart_rate_bpm: float  # NaN where the next end-diastole is not known
     accepted: bool
     layers: tuple[LayerStrain, ...] = ()  # of every contour, when there are several
     is_retracked: bool = False  # followed a second time from its diastasis
+    is_closed: bool = True  # the next end-diastole is known, drift was closed there
 
 
 @dataclass(frozen=True)

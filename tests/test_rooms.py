@@ -38,7 +38,7 @@ ALLOWED = {
         "specktrack.rt.tracker",
         "specktrack.rt.clip",
         "specktrack.rt.session",  # what is judged is what runs
-        *(f"specktrack.rt.{name}" for name in ("beat_measure", "drift", "retrack", "segment_quality", "window")),
+        *(f"specktrack.rt.{name}" for name in ("drift", "known_beat", "retrack", "window")),
         "specktrack.rt.frame",
         "specktrack.rt.update",
     ),

@@ -10,16 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from specktrack.rt.beat_measure import Moments, measure
 from specktrack.rt.config import SessionConfig
-from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.drift import joined
 from specktrack.rt.engine import Engine
 from specktrack.rt.geometry import FloatArray, Geometry
+from specktrack.rt.known_beat import measured_open
 from specktrack.rt.preprocess import preprocess
 from specktrack.rt.retrack import Retracking
-from specktrack.rt.segment_quality import Strays, judge
 from specktrack.rt.tracker import PointTracker
+from specktrack.rt.update import Group
 from specktrack.rt.window import WindowEntry
 from specktrack.training.clip_format import TrainingClip, clip_files, load_clip
 from specktrack.training.strain_trial import SEGMENTS, BeatScore, HeartScore, contour_strain
@@ -54,12 +53,10 @@ def try_clip(path: Path, settings: SessionConfig, engine: Engine) -> HeartScore 
         pass
     forward, backward = (np.concatenate((scale.back(x[..., :2]), x[..., 2:]), -1) for x in (live, again.tracks))
     tracks = joined(forward, backward, np.linspace(0.0, 1.0, len(forward)))
-    apart = np.hypot(*(backward[0, :, :2] - forward[0, :, :2]).T).astype(np.float64)
-    smoother = ContourSmoother(line.shape[1], settings.strain.knots, SEGMENTS)
     # The clip may not hold the next end-diastole: there is no loop to close, and nothing to be said of drift.
-    judged = judge(tracks, Strays(np.zeros(len(apart)), apart), smoother, geometry, settings.strain)
-    moments = Moments(np.arange(len(tracks)) / clip.frame_rate_hz, es - ed, None)
-    found = measure(tracks, 0.0, moments, judged, smoother, geometry, settings.strain)
+    contour = Group("contour", "contour", 0, line.shape[1], SEGMENTS)
+    time_s = np.arange(len(tracks)) / clip.frame_rate_hz
+    found = measured_open(tracks, forward, backward, es - ed, contour, geometry, time_s, settings)
     expected, segments = contour_strain(line[0], line[es - ed])
     own = tracks[[0, es - ed], :, :2]
     error_px = np.hypot(*np.moveaxis(tracks[..., :2] - line, -1, 0))
