@@ -5,6 +5,8 @@ row a frame). From it come the similarity of neighbours (motion) and the stronge
 (principal components over time, slow trends such as breathing taken out), refreshed by one power iteration a frame.
 """
 
+from functools import cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -124,11 +126,21 @@ def wall_length(points: FloatArray) -> float | None:
     """
     if not np.isfinite(points).all():
         return None
-    reach = min(SMOOTH_POINTS // 2, (len(points) - 1) // 2)
-    padded = np.pad(points.astype(np.float64), ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
-    sums = np.cumsum(np.pad(padded, ((1, 0), (0, 0))), axis=0)
-    smooth = (sums[2 * reach + 1 :] - sums[: -2 * reach - 1]) / (2 * reach + 1)
-    return float(np.hypot(*np.diff(smooth[:: max(reach, 1) * 2 + 1], axis=0).T).sum())
+    corners = _corners(len(points)) @ points
+    return float(np.hypot(*np.diff(corners, axis=0).T).sum())
+
+
+@cache
+def _corners(n_points: int) -> Signal:
+    """What takes points (N, 2) to the corners of a smoothed line: moving averages far enough apart not to overlap.
+
+    Beyond its ends the line goes on as its own image, so that they are not pulled inwards.
+    """
+    reach = min(SMOOTH_POINTS // 2, (n_points - 1) // 2)
+    padded = np.pad(np.eye(n_points), ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
+    smooth: Signal = windows.mean(axis=-1)
+    return np.ascontiguousarray(smooth[:: max(reach, 1) * 2 + 1])
 
 
 def _small(image: NDArray[np.uint8]) -> NDArray[np.float32]:
