@@ -22,7 +22,7 @@ from specktrack.training.checkpoint import Checkpoint, load_checkpoint, save_che
 from specktrack.training.fusion import FusionModel, Sequences, uneven_walls
 from specktrack.training.record import Record, stacked
 from specktrack.training.specknet import build
-from specktrack.training.train_fusion import FusionConfig, fit, fusion_loss
+from specktrack.training.train_fusion import FusionConfig, apart, fit, fusion_loss
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
 TINY = {
@@ -319,6 +319,24 @@ def test_sure_of_being_right_costs_less_than_sure_of_being_wrong() -> None:
             model.get_parameter("out_bias")[-1] = logit
         losses.append(float(fusion_loss(model, stacked([still_heart()]))[0].detach()))
     assert losses[0] < losses[1]
+
+
+def test_an_error_that_neighbours_share_costs_nothing_between_them() -> None:
+    batch = stacked([still_heart(n_points=6)])
+    shared = torch.ones_like(batch.truth) * torch.tensor([3.0, -1.0])
+    against = shared * torch.tensor([1.0, -1.0] * 3)[:, None]
+    counts = batch.counts.clone()
+    assert float(apart(shared, counts, batch.truth[:, 0])) < 0.01
+    assert float(apart(against, counts, batch.truth[:, 0])) > 1.0
+    counts[:, :, 1::2] = False  # hidden points do not count
+    assert float(apart(against, counts, batch.truth[:, 0])) < 0.01
+
+
+def test_errors_between_neighbours_can_be_given_a_weight() -> None:
+    batch = stacked([still_heart(n_points=6)])
+    with torch.no_grad():
+        plain, weighted = (float(fusion_loss(FusionModel(), batch, None, weight)[0]) for weight in (0.0, 1.0))
+    assert weighted > plain + 0.1
 
 
 def test_gradients_are_finite_and_reach_every_weight() -> None:

@@ -25,6 +25,7 @@ from specktrack.rt import console
 from specktrack.rt.errors import InputError
 from specktrack.rt.fusion import N_VECTORS, FusionNet
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.measure import FAR_UNITS
 from specktrack.rt.settings import Section, load_settings
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from specktrack.training.clip_format import clip_files, load_clip
@@ -53,6 +54,7 @@ class FusionConfig(Section):
     batch: int = Field(default=12, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     gains: Literal["fixed", "learned"] = "fixed"  # fixed: only confidence is learned (docs/accuracy.md says why)
+    between: float = Field(default=0.0, ge=0)  # weight of errors between neighbours: strain is made of them
     uneven: float = Field(default=0.5, ge=0)  # largest departure of walls from affine motion, share of the motion
     believed: float = Field(default=1.0, ge=0, le=1)  # share of the learned gains in what is written, rest: fixed ones
     size: int = Field(default=256, ge=64, multiple_of=8)
@@ -182,7 +184,7 @@ def fit(model: FusionModel, records: list[Record], settings: FusionConfig, numbe
     errors = []
     for _ in track(range(settings.steps), description=f"round {number + 1}: training"):
         batch = stacked([records[k] for k in rng.integers(len(records), size=settings.batch)])
-        loss, error = fusion_loss(model, batch, uneven_walls(batch.near, settings.uneven, generator))
+        loss, error = fusion_loss(model, batch, uneven_walls(batch.near, settings.uneven, generator), settings.between)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -204,11 +206,14 @@ def hold_gains(model: FusionModel) -> None:
         model.get_parameter(name).register_hook(only_confidence)  # type: ignore[no-untyped-call]
 
 
-def fusion_loss(model: FusionModel, batch: Sequences, uneven: Tensor | None = None) -> tuple[Tensor, float]:
+def fusion_loss(
+    model: FusionModel, batch: Sequences, uneven: Tensor | None = None, between: float = 0.0
+) -> tuple[Tensor, float]:
     """Loss of a batch and the mean distance from the truth, units.
 
     The weighted L1 of positions is L1 plus its logarithm: half a pixel less counts most where one is nearly right,
     as it does in the share of points within 1, 2, 4, ... pixels. Confidence is trained by cross-entropy.
+    between  weight of the mean difference between the errors of neighbours, beside the errors themselves
     """
     unrolled = model.unroll(batch, uneven)
     counts = batch.counts.clone()
@@ -218,7 +223,19 @@ def fusion_loss(model: FusionModel, batch: Sequences, uneven: Tensor | None = No
     honesty = F.binary_cross_entropy_with_logits(unrolled.confidence_logit, is_near, reduction="none")
     cost = distance + 2.0 * torch.log1p(distance) + 0.3 * honesty
     total = counts.sum().clamp(min=1)
-    return (cost * counts).sum() / total, float((distance.detach() * counts).sum() / total)
+    loss = (cost * counts).sum() / total
+    if between > 0.0:
+        loss = loss + between * apart(unrolled.points - batch.truth, counts, batch.truth[:, 0])
+    return loss, float((distance.detach() * counts).sum() / total)
+
+
+def apart(error: Tensor, counts: Tensor, start: Tensor) -> Tensor:
+    """Mean length of the difference between errors (B, T, N, 2) of two points, near ones counting most, units."""
+    near = torch.exp(-0.5 * (start[:, :, None] - start[:, None]).square().sum(-1) / FAR_UNITS**2)
+    near = near * (1.0 - torch.eye(near.shape[1], device=near.device))
+    both = near[:, None] * (counts[:, :, :, None] & counts[:, :, None]).float()
+    difference = ((error[:, :, :, None] - error[:, :, None]).square().sum(-1) + 1e-6).sqrt()
+    return (difference * both).sum() / both.sum().clamp(min=1.0)
 
 
 def main() -> None:
