@@ -22,16 +22,31 @@ SettingsModel = TypeVar("SettingsModel", bound=Section)
 
 
 def load_settings(model: type[SettingsModel], path: Path | None, overrides: Sequence[str] = ()) -> SettingsModel:
-    """Read YAML overrides and `section.key=value` strings; raises ConfigError with one line for each wrong setting."""
+    """Read YAML overrides and `section.key=value` strings; raises ConfigError with one line for each wrong setting.
+
+    A section named in part keeps the rest as the settings above it have it by default.
+    """
     source = path.name if path else "--set"
     raw = _read_yaml(path) if path else {}
     for item in overrides:
         _apply_override(raw, item)
     try:
-        return model.model_validate(raw, strict=False)
+        return model.model_validate(_filled(model, raw), strict=False)
     except ValidationError as error:
         lines = [f"{source}: {_dotted(e['loc'])}: {e['msg']}{_hint(model, e)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _filled(model: type[BaseModel], given: dict[str, Any]) -> dict[str, Any]:
+    """The given settings; sections among them with what their place, not their class, has for the keys not given."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    return {name: _over(defaults.get(name), value) for name, value in given.items()}
+
+
+def _over(own: Any, given: Any) -> Any:
+    if not (isinstance(own, Section) and isinstance(given, dict)):
+        return given
+    return own.model_dump() | {name: _over(getattr(own, name, None), value) for name, value in given.items()}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
