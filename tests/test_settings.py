@@ -38,7 +38,7 @@ def test_a_file_does_the_same(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_in_a_section_named_in_part_is_still_an_error() -> None:
-    with pytest.raises(ConfigError, match="here.inner.color: .*did you mean 'colour'"):
+    with pytest.raises(ConfigError, match=r"here\.inner\.color: .*did you mean 'colour'"):
         load_settings(Outer, None, ["here.inner.color=red"])
 
 
