@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt import preprocess, recording
+from specktrack.rt import recording
 from specktrack.rt.errors import InputError
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
+from specktrack.rt.preprocess import to_grey
 
 GreyFrame = NDArray[np.uint8]  # (H, W)
 
@@ -136,11 +137,6 @@ def check_size(path: Path, height: int, width: int) -> None:
         raise InputError(f"{path}: frames are {width} x {height} pixels; at least {MIN_SIDE_PX} on a side are needed")
 
 
-def to_grey(pixels: NDArray[np.uint8]) -> GreyFrame:
-    """Grey (H, W) stays as it is, RGB (H, W, 3) becomes its luminance."""
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
-
-
 def _recorded_clip(path: Path) -> Clip:
     first = next(recording.recorded_frames(path), None)
     if first is None:
@@ -152,7 +148,7 @@ def _recorded_clip(path: Path) -> Clip:
     times = np.array([frame.t_acq_ns for frame in alike()])
     steps_ns = np.diff(times)
     rate_hz = first.frame_rate_hz or (float(1e9 / np.median(steps_ns)) if (steps_ns > 0).any() else None)
-    return Clip(path, first.geometry, len(times), rate_hz, lambda: (preprocess.to_grey(f.pixels) for f in alike()))
+    return Clip(path, first.geometry, len(times), rate_hz, lambda: (to_grey(f.pixels) for f in alike()))
 
 
 def _video_clip(path: Path) -> Clip:

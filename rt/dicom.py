@@ -1,7 +1,7 @@
 """Ultrasound clips in DICOM files, as scanners and archives write them: frames, frame rate and the size of a pixel.
 
 Read with pydicom, an extra of the package. Attribute names are those of the standard: PS3.3 C.7.6.5 (cine), C.8.5.5
-(ultrasound regions), C.7.6.3 (pixels). Nothing of the patient is read.
+(ultrasound regions), C.7.6.3 (pixels). Nothing of the patient goes into any result.
 """
 
 from collections.abc import Iterator

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ class Recording:
         return Finished(self.path, self._frames, self._left_out, self.trouble)
 
     def _run(self) -> None:
-        with self._writer:
+        with closing(self._writer):
             while (message := self._waiting.get()) is not None:
                 t_ns, parts = message
                 size = sum(size_of(part) for part in parts)

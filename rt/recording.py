@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from specktrack.rt.config import LimitsConfig
 from specktrack.rt.errors import InputError, WireError
@@ -58,14 +57,6 @@ class RecordingWriter:
         """End the file; what could not be written was said by `write`."""
         with suppress(OSError):
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_recording(path: Path) -> Iterator[Recorded]:

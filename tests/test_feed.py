@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -240,7 +241,7 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: list[st
 
 def recorded(path: Path, count: int, rate_hz: float = 500.0) -> str:
     """A recording with an R wave a millisecond before every frame."""
-    with RecordingWriter(path) as writer:
+    with closing(RecordingWriter(path)) as writer:
         for k in range(count):
             t_ns = 7_000_000_000 + round(k * 1e9 / rate_hz)
             ecg = EcgChunk(1000.0, t_ns - 2_000_000, np.zeros(2, np.float32))

@@ -1,6 +1,7 @@
 """OpenIGTLink: images of a real sender go on as frames with their times, their millimetres and their colours."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,6 +82,17 @@ def test_images_that_cannot_be_frames_are_said(image: NDArray[np.generic], compl
     scanner.server.send_message(pyigtl.ImageMessage(volume, device_name="US"), wait=False)
     with pytest.raises(InputError, match=complaint):
         open_source(scanner.address)
+
+
+def test_images_without_a_time_stamp_are_dated_when_they_arrive(scanner: Scanner) -> None:
+    before_ns = time.monotonic_ns()
+    scanner.send(np.zeros((32, 48), np.uint8), 0.0, wait=False)
+    frames = open_source(scanner.address).frames()
+    frame = next(frames)
+    frames.close()  # type: ignore[attr-defined]
+    assert isinstance(frame, Frame)
+    assert frame.clock == "monotonic"
+    assert before_ns < frame.t_acq_ns <= time.monotonic_ns()
 
 
 def test_colours_stay_colours(scanner: Scanner) -> None:

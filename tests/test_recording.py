@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def heart(seq: int, side: int = 32) -> Frame:
 
 
 def written(path: Path, frames: list[Frame]) -> Path:
-    with RecordingWriter(path) as writer:
+    with closing(RecordingWriter(path)) as writer:
         for frame in frames:
             writer.write(frame.t_acq_ns, encode_frame(frame))
     return path
@@ -45,7 +46,7 @@ def recordings(tmp_path: Path) -> Iterator[Recordings]:
 
 
 def test_messages_come_back_as_they_were_written(tmp_path: Path) -> None:
-    with RecordingWriter(tmp_path / "a.rec") as writer:
+    with closing(RecordingWriter(tmp_path / "a.rec")) as writer:
         for k, parts in enumerate(MESSAGES):
             writer.write(k, parts)
     found = list(read_recording(tmp_path / "a.rec"))
@@ -57,7 +58,7 @@ def test_messages_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_a_file_cut_off_anywhere_replays_up_to_the_cut(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cut")
     ends = []
-    with RecordingWriter(folder / "whole.rec") as writer:
+    with closing(RecordingWriter(folder / "whole.rec")) as writer:
         for parts in MESSAGES:
             writer.write(0, parts)
             ends.append((ends[-1] if ends else 10) + 8 + 9 + 4 * len(parts) + sum(map(len, parts)))
@@ -73,7 +74,7 @@ def test_a_flipped_bit_ends_the_replay_and_is_never_believed(
     where: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("bit") / "a.rec"
-    with RecordingWriter(path) as writer:
+    with closing(RecordingWriter(path)) as writer:
         for parts in MESSAGES:
             writer.write(0, parts)
     damaged = bytearray(path.read_bytes())
@@ -111,7 +112,7 @@ def test_colour_and_sixteen_bits_become_grey_in_a_clip(tmp_path: Path) -> None:
 
 
 def test_a_recording_without_a_frame_is_no_clip(tmp_path: Path) -> None:
-    with RecordingWriter(tmp_path / "a.rec") as writer:
+    with closing(RecordingWriter(tmp_path / "a.rec")) as writer:
         writer.write(0, [b"status/a", b"\x80"])
     with pytest.raises(InputError, match="no frame is in this recording"):
         open_clip(tmp_path / "a.rec")

@@ -80,7 +80,9 @@ def _frame(message: Any) -> Frame:
     known = bool(np.isfinite(spacing).all() and (spacing > 0.0).all())
     mm_per_px = (float(spacing[0]), float(spacing[1])) if known else None
     geometry = Geometry(pixels.shape[0], pixels.shape[1], mm_per_px)
-    return Frame(message.device_name, 0, round(message.timestamp * 1e9), CLOCK, pixels, geometry)
+    if message.timestamp > 0.0:
+        return Frame(message.device_name, 0, round(message.timestamp * 1e9), CLOCK, pixels, geometry)
+    return Frame(message.device_name, 0, time.monotonic_ns(), "monotonic", pixels, geometry)  # it was not stamped
 
 
 def _pixels(image: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.uint16]:

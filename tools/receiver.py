@@ -14,11 +14,11 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from specktrack.rt.clip import to_grey
 from specktrack.rt.config import LimitsConfig
 from specktrack.rt.errors import InputError, WireError
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import Geometry
+from specktrack.rt.preprocess import to_grey
 from specktrack.rt.wire import (
     BeatMessage,
     StatusHeader,
