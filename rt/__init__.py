@@ -5,7 +5,7 @@ daemon.py       lifetime: sockets.py, ingest.py, wake.py, stream.py, control.py,
 wire.py         messages: headers.py, packing.py; update.py (what is said of a frame and of a beat)
 session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
   drawn.py        points that a user drew, checked
-  preprocess.py   the image an engine sees
+  preprocess.py   the image an engine sees; region.py (the part of it around the points)
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py, engine_ort_device.py, engine_openvino.py, engine_torch.py, engine_trt.py,
                   engine_block.py; engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py;
@@ -14,7 +14,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   feature_matcher.py (matching that engines share)
                   encode_ahead.py (the next frame's features while the last one is followed)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
-  tracker.py      points from frame to frame: motion.py (optical flow), correlation.py (the matching head)
+  tracker.py      points from frame to frame: motion.py (optical flow), dense_flow.py (the dense part of it),
+                  correlation.py (the matching head)
                   head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores)
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), pulse.py (what beats in the image), cycle.py (heart-rate model)

@@ -20,6 +20,7 @@ KNOWN_SHARE = 0.8  # of the frames looked at, that need a length for it to count
 ACCEPT = 0.5  # autocorrelation at the period; less is not a regular beat
 REFRESH_FRAMES = 4  # while no beat is known: look for one only so often
 IRREGULAR_FRAMES = 16  # and for irregular ones, which costs more, only so often
+SOONEST_S = 1.1  # of signals, before any rhythm is taken up: in less, a ripple passes for two beats of a fast heart
 IRREGULAR_AFTER_S = 2.5
 USUAL_PERIOD_S = 0.85
 MIN_GAIN = 0.45  # of the first beats, see `FirstBeats`; breathing and noise alone stay below 0.2
@@ -96,7 +97,10 @@ class BeatFollower:
         evidence = self._evidence(pulse, -np.inf) if self._waited % REFRESH_FRAMES == 0 else None
         if evidence is None:
             return None
-        times, period = pulse.times, self._period(pulse)
+        times = pulse.times
+        if times[-1] - times[0] < SOONEST_S:
+            return None
+        period = self._period(pulse)
         if period is not None and period.score >= ACCEPT:
             found = first_beats(evidence, period.seconds)
             if found.gain >= MIN_GAIN and found.margin >= MIN_MARGIN:

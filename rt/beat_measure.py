@@ -48,8 +48,8 @@ def measure(
     followed = np.isfinite(lengths[[0, es]]).all(axis=0)
     accepted = followed & ~unsure[[0, es]].any(axis=0) & judged.accepted
     reasons = tuple(
-        reason or (None if ok else "unsure at end-diastole or end-systole")
-        for reason, ok in zip(judged.why, accepted, strict=True)
+        reason or (at_end if ok else "unsure at end-diastole or end-systole")
+        for reason, at_end, ok in zip(judged.why, judged.unsure_end, accepted, strict=True)
     )
     rejected = int(np.count_nonzero(~accepted))
     known = nothing(len(tracks), len(accepted), f"{rejected} of {len(accepted)} segments rejected")
@@ -57,7 +57,7 @@ def measure(
     if rejected > strain.allowed_rejections(len(accepted)):
         return known
     whole = 100.0 * (lengths[:, followed].sum(axis=1) / lengths[0, followed].sum() - 1.0)
-    each = np.where(accepted, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
+    each = np.where(accepted & judged.has_sure_ends, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
     known = _with_segments(_with_curve(known, whole, moments), each, moments)
     excursion = strain.annulus_mm(curves[0], curves[es]) if geometry.mm_per_px is not None else (math.nan, math.nan)
     return replace(

@@ -13,10 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.engine import Engine, Features
+from specktrack.rt.engine import EncodesParts, Engine, Features
 from specktrack.rt.feature_matcher import FeatureMatcher
 from specktrack.rt.frame import Frame
 from specktrack.rt.preprocess import preprocess
+from specktrack.rt.region import Region, whole
 from specktrack.rt.windowed import WindowedEngine
 
 Image = NDArray[np.uint8]
@@ -45,32 +46,43 @@ class EncodeAhead:
         self._next_frame = next_frame
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._begun: Future[tuple[Image, Features]] | None = None
+        self._begun_part = whole(engine.input_size)
 
     def encode(self, image: Image) -> Features:
         """See Engine.encode."""
-        features = self._taken(image)
+        return self.encode_part(image, whole(self.input_size))
+
+    def encode_part(self, image: Image, part: Region) -> Features:
+        """See engine.EncodesParts; the frame that waits is encoded in the same part."""
+        features = self._taken(image, part)
         if features is None:
-            features = self._engine.encode(image)
+            features = self._encoded(image, part)
         waiting = self._next_frame()
         if waiting is not None:
-            self._begun = self._worker.submit(self._encode_frame, waiting)
+            self._begun_part = part
+            self._begun = self._worker.submit(self._encode_frame, waiting, part)
         return features
 
     def close(self) -> None:
         """End the thread; whoever opened the engine closes it."""
         self._worker.shutdown()
 
-    def _taken(self, image: Image) -> Features | None:
-        """What was begun, if it is of this picture."""
+    def _taken(self, image: Image, part: Region) -> Features | None:
+        """What was begun, if it is of this picture and holds the part."""
         begun, self._begun = self._begun, None
         if begun is None:
             return None
         seen, features = begun.result()
-        if not np.array_equal(seen, image):
+        if not (self._begun_part.covers(part) and np.array_equal(seen, image)):
             return None
         self.n_ahead += 1
         return features
 
-    def _encode_frame(self, frame: Frame) -> tuple[Image, Features]:
+    def _encode_frame(self, frame: Frame, part: Region) -> tuple[Image, Features]:
         image, _ = preprocess(frame.pixels, self.input_size)
-        return image, self._engine.encode(image)
+        return image, self._encoded(image, part)
+
+    def _encoded(self, image: Image, part: Region) -> Features:
+        if part != whole(self.input_size) and isinstance(self._engine, EncodesParts):
+            return self._engine.encode_part(image, part)
+        return self._engine.encode(image)

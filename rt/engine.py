@@ -6,7 +6,7 @@ each template lies. It remembers nothing about the stream: window, anchors and p
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from specktrack.rt.errors import EngineError
 from specktrack.rt.fusion import FusionNet
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.manifest import find_model, load_manifest
+from specktrack.rt.region import Region
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+        ...
+
+
+@runtime_checkable
+class EncodesParts(Protocol):
+    """What an engine can do besides, where half a picture costs half the time."""
+
+    def encode_part(self, image: NDArray[np.uint8], part: Region) -> Features:
+        """As Engine.encode, of features that will be asked about in this part of the image only."""
         ...
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from specktrack.rt.correlation import FeatureMaps
 from specktrack.rt.errors import EngineError
-from specktrack.rt.feature_matcher import FeatureMatcher
+from specktrack.rt.feature_matcher import FeatureMatcher, PartMaps
 from specktrack.rt.manifest import load_manifest, open_fusion
+from specktrack.rt.region import Region, cut_out
 
 
 class OrtEngine(FeatureMatcher):
@@ -40,6 +41,10 @@ class OrtEngine(FeatureMatcher):
         batch = (image.astype(np.float32) * np.float32(1 / 255))[None, None]
         fine, middle, coarse = self._session.run(list(self._manifest.outputs), {self._manifest.input_name: batch})
         return fine, middle, coarse
+
+    def encode_part(self, image: NDArray[np.uint8], part: Region) -> PartMaps:
+        """See engine.EncodesParts."""
+        return PartMaps(self.encode(cut_out(image, part)), part.corner)
 
     def close(self) -> None:
         """Drop the session."""

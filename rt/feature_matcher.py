@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from specktrack.rt.geometry import FloatArray, is_known
 
 Curve = tuple[tuple[float, float], ...]
 STRAIGHT: Curve = ((0.0, 0.0), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class PartMaps:
+    """Feature maps (h, w, C) of a part of the image."""
+
+    maps: FeatureMaps
+    corner: FloatArray  # (2,) x, y of its first pixel, a multiple of every stride
 
 
 class FeatureMatcher:
@@ -29,15 +38,23 @@ class FeatureMatcher:
         self.confidence_curve = curve
         self._gamma = gamma
 
-    def templates(self, features: FeatureMaps, points: FloatArray) -> FloatArray:
+    def templates(self, features: FeatureMaps | PartMaps, points: FloatArray) -> FloatArray:
         """Unit features (N, C1 + C2 + C3) at points (N, 2)."""
-        return sample_templates(features, points)
+        return sample_templates(*_placed(features, points))
 
     def evidence(
-        self, features: FeatureMaps, templates: Sequence[FloatArray], centre: FloatArray, side: int
+        self, features: FeatureMaps | PartMaps, templates: Sequence[FloatArray], centre: FloatArray, side: int
     ) -> FloatArray:
-        """See Engine.evidence."""
-        return evidence(features, np.stack(templates), centre, side, self._gamma)
+        """See Engine.evidence; beyond a part of the image its border repeats."""
+        maps, centre = _placed(features, centre)
+        return evidence(maps, np.stack(templates), centre, side, self._gamma)
+
+
+def _placed(features: FeatureMaps | PartMaps, points: FloatArray) -> tuple[FeatureMaps, FloatArray]:
+    """The maps, and the points (N, 2) relative to their first pixel."""
+    if isinstance(features, PartMaps):
+        return features.maps, points - features.corner
+    return features, points
 
 
 class DeviceMatcher(ABC):

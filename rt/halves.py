@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-LEAST_POINTS = 96  # with fewer, handing over saves little and makes every frame wait for a second core
+LEAST_POINTS = 48  # with fewer, handing over saves little and makes every frame wait for a second core
 
 
 def in_halves(kernel: Callable[..., None], n_points: int, *arguments: object) -> None:

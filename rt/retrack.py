@@ -1,7 +1,8 @@
 """A finished beat followed once more, from its diastasis back to the end-diastole it began with, and on to the next.
 
-In diastasis the heart rests and the picture is at its best, so templates are taken there; the features of all frames
-are still in the window, so only matching is paid for. One frame a call: a live stream has no time for a beat at once.
+In diastasis the heart rests and the picture is at its best, so templates are taken there. The features of all frames
+are still in the window, and so is the dense flow between them, so only matching is paid for. One frame a call: a live
+stream has no time for a beat at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,9 +51,14 @@ class Retracking:
         tracker.start(begin.features, self._tracks[self._rest, :, :2], begin.image)
         for k in way:
             entry = self._entries[k]
-            tracker.update(entry.features, entry.image)
+            tracker.update(entry.features, entry.image, self._known_flow(k, way.step, tracker.points))
             self._tracks[k] = np.column_stack([tracker.points, tracker.confidence])
             self._tracks[k, tracker.is_lost] = (np.nan, np.nan, 0.0)
-            if k != way[-1]:
-                tracker.look_ahead(self._entries[k + way.step].image)  # flow meanwhile, beside the live frames
             yield True
+
+    def _known_flow(self, k: int, step: int, points: FloatArray) -> FloatArray | None:
+        """How far points (N, 2) move into frame k, from the frame before or after, by the flow of the live frames."""
+        flow = self._entries[k if step > 0 else k + 1].flow
+        if flow is None:
+            return None
+        return flow.at(points) if step > 0 else flow.back_at(points)

@@ -6,6 +6,9 @@ Vendors hide this; here every criterion has a number (docs/strain.md). Per segme
     loop              how far points are from where they were one beat ago, the motion of all taken out
     forward-backward  how far apart two ways through the beat end: live, and back from diastasis
     roughness         how far points lie off the smooth curve through their neighbours
+
+And, since the length of a segment is what lies between its two ends, the mean confidence around each end. An unsure
+end takes away the value of its segments, but the whole line runs on through it: it counts there for one sixth at most.
 """
 
 import math
@@ -27,12 +30,18 @@ class SegmentQuality:
     """Judgement of the S segments of one contour over one beat."""
 
     quality: tuple[float, ...]  # (S,) 0..1: confidence, lowered by the worst of the distances
-    why: tuple[str | None, ...]  # (S,) why a segment is rejected; None: it is not
+    why: tuple[str | None, ...]  # (S,) why a segment is rejected, for itself and for the line; None: it is not
+    unsure_end: tuple[str | None, ...]  # (S,) why it has no value of its own, though the line may run through it
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        """(S,) segments to be believed."""
+        """(S,) segments that the whole line may run through."""
         return np.array([reason is None for reason in self.why])
+
+    @property
+    def has_sure_ends(self) -> NDArray[np.bool_]:
+        """(S,) segments whose own length is to be believed, if they are accepted."""
+        return np.array([reason is None for reason in self.unsure_end])
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,17 @@ def judge(
                 reason = f"{words} {off_mm:.1f} mm" if math.isfinite(off_mm) else "points were lost"
         quality.append(sure * min(max(1.0 - 0.5 * worst, 0.0), 1.0))
         why.append(reason)
-    return SegmentQuality(tuple(quality), tuple(why))
+    return SegmentQuality(tuple(quality), tuple(why), _unsure_ends(tracks, smoother, config))
+
+
+def _unsure_ends(tracks: FloatArray, smoother: ContourSmoother, config: StrainConfig) -> tuple[str | None, ...]:
+    """Of each segment, what its less sure end says; around an end, a third of a segment to both sides."""
+    sure = np.nan_to_num(tracks[:, :, 2]).mean(axis=0)
+    worst = []
+    for first, last in smoother.point_ranges:
+        reach = (last - first) // 3
+        worst.append(min(float(sure[max(end - reach, 0) : end + reach + 1].mean()) for end in (first, last)))
+    return tuple(f"confidence {w:.2f} at one end" if w < config.min_end_confidence else None for w in worst)
 
 
 def mm_per_px(at_ed: FloatArray, geometry: Geometry) -> float:

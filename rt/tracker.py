@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.config import MatchConfig
+from specktrack.rt.dense_flow import DenseFlow
 from specktrack.rt.engine import Engine, Features
 from specktrack.rt.fusion import Context, FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
@@ -83,6 +84,11 @@ class PointTracker:
         self._is_relocalising = True
 
     @property
+    def flow(self) -> DenseFlow | None:
+        """Dense flow from the frame before to the last one, around the points; None after a gap, or without fusion."""
+        return self.step.dense if self.step else None
+
+    @property
     def pending(self) -> FloatArray:
         """Drift (N, 2) that was found and is not yet taken out of `points`."""
         return self._pending
@@ -137,8 +143,11 @@ class PointTracker:
         if self._identity is not None and self._engine.fusion is not None:
             self._flow.begin(image, self.points, aligned_frames(self._identity, self._lagging()))
 
-    def update(self, features: Features, image: NDArray[np.uint8]) -> None:
-        """Find the points in the next frame; raises RuntimeError before `start`."""
+    def update(self, features: Features, image: NDArray[np.uint8], smooth: FloatArray | None = None) -> None:
+        """Find the points in the next frame; raises RuntimeError before `start`.
+
+        smooth  (N, 2) how far dense flow moves the points into it, where that is known already
+        """
         if self._identity is None:
             raise RuntimeError("no points were set")
         self.catch_up()
@@ -146,7 +155,8 @@ class PointTracker:
         fusion = self._engine.fusion
         self.step = None
         if fusion is not None:
-            self.step = self._flow.update(image, self.points, aligned_frames(self._identity, self._lagging()))
+            earlier = aligned_frames(self._identity, self._lagging())
+            self.step = self._flow.update(image, self.points, earlier, smooth)
         self.measured = None
         if fusion is None:
             self._follow_anchors(features)

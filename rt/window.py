@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt.dense_flow import DenseFlow
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.region import Region
 
 
 @dataclass
@@ -17,7 +19,9 @@ class WindowEntry:
     time_s: float
     image: NDArray[np.uint8]  # (h, w) as the engine saw it
     features: Any  # of the engine
+    part: Region | None = None  # of the image that the features are of; None: all of it
     points: FloatArray | None = None  # (N, 2) engine pixels where the points were found; None before there were any
+    flow: DenseFlow | None = None  # from the frame before, around them
 
 
 class RollingWindow:
@@ -61,7 +65,8 @@ class RollingWindow:
     def forget_points(self) -> None:
         """The points changed: positions of earlier frames no longer belong to them."""
         for steps in range(len(self)):
-            self.back(steps).points = None
+            entry = self.back(steps)
+            entry.points = entry.flow = None
 
     def clear(self) -> None:
         """Empty the window."""

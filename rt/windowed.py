@@ -126,6 +126,11 @@ class WindowTracker:
         return self._run.wanted if self._run is not None else 1
 
     @property
+    def flow(self) -> None:
+        """No optical flow is computed."""
+        return None
+
+    @property
     def is_lost(self) -> NDArray[np.bool_]:
         """(N,) points that left the image or that the model does not believe in."""
         is_on_image = Geometry(*self._engine.input_size).contains(self.points)

@@ -17,6 +17,8 @@ PURE_RT = (
     "position",
     "fusion",
     "motion",
+    "dense_flow",
+    "region",
     "cycle",
     "phase",
     "strain",

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt.dense_flow import DenseFlow
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.motion import flow_at, lucas_kanade_step
+from specktrack.rt.motion import lucas_kanade_step
+from specktrack.rt.region import whole
 
 Images = Sequence[NDArray[np.uint8]]  # (h, w) each, in the order they are tracked
 
@@ -17,7 +19,8 @@ def dis_flow(images: Images, points: FloatArray) -> FloatArray:
     """Tracks (N, T, 2) of points (N, 2) by DIS optical flow, medium preset, chained."""
     dis, tracks = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM), [points]
     for before, after in pairwise(images):
-        tracks.append(tracks[-1] + flow_at(dis.calc(before, after, None), tracks[-1]))
+        flow = DenseFlow(dis.calc(before, after, None), whole((before.shape[0], before.shape[1])))
+        tracks.append(tracks[-1] + flow.at(tracks[-1]))
     return np.stack(tracks, 1)
 
 
