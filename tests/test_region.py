@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from streams import SIDE, arch, frame, grid, shifted, speckle
 
 from specktrack.rt.config import SessionConfig
+from specktrack.rt.engine import EncodesParts, Engine
 from specktrack.rt.engine_ort import OrtEngine
 from specktrack.rt.feature_matcher import PartMaps
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.manifest import find_model
 from specktrack.rt.motion import PointFlow
+from specktrack.rt.position import inside, soft_argmax
 from specktrack.rt.region import MARGIN_UNITS, STEP, Region, Surroundings, surroundings, whole
 from specktrack.rt.session import Session
 
@@ -68,6 +70,28 @@ def test_a_part_stays_while_the_heart_beats_in_it_and_goes_along_when_the_probe_
 
 def test_points_spread_over_the_picture_have_all_of_it() -> None:
     assert Surroundings(SIZE).around(grid(low=20, high=236)) == whole(SIZE)
+
+
+@pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
+def test_features_of_a_part_are_those_of_the_whole_picture_around_the_points(kind: str) -> None:
+    engine: Engine = Watched() if kind == "onnxruntime" else openvino_engine()
+    image, points = shifted(speckle(), 0, 0), 0.4 * (grid() - 128) + np.array((90, 140), np.float32)
+    part = surroundings(points, SIZE, MARGIN_UNITS)
+    assert isinstance(engine, EncodesParts)
+    found, expected = engine.encode_part(image, part), engine.encode(image)
+    np.testing.assert_allclose(engine.templates(found, points), engine.templates(expected, points), atol=2e-5)
+    template = engine.templates(expected, points)
+    said = [engine.evidence(features, [template], points + 3, 21) for features in (found, expected)]
+    there = [soft_argmax(log_c, 3.0, inside(points + 3, 21, SIZE)).px for log_c in said]
+    np.testing.assert_allclose(there[0], there[1], atol=0.01)
+    engine.close()
+
+
+def openvino_engine() -> Engine:
+    pytest.importorskip("openvino")
+    from specktrack.rt.engine_openvino import OpenVinoEngine
+
+    return OpenVinoEngine(find_model("specknet-s"), threads=1)
 
 
 def followed(engine: OrtEngine, points: FloatArray, n_frames: int = 30) -> NDArray[np.float32]:
