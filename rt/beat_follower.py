@@ -6,7 +6,7 @@ given up when they no longer do, or when other events (all of them shifted) expl
 
 from collections import deque
 from dataclasses import dataclass
-from statistics import median, pstdev
+from statistics import median
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class BeatFollower:
         earliest_s = last[-1] + max(REFRACTORY * period_s, self._shortest_s)
         if now_s < earliest_s + CONFIRM_S or len(last) < 2:
             return None
-        spread = max(STEADY, UNSTEADY * pstdev(self._cycles) / period_s)  # of a period
+        spread = max(STEADY, UNSTEADY * float(np.std(self._cycles)) / period_s)  # of a period
         evidence = self._evidence(pulse, last[0])
         if evidence is None:
             return None

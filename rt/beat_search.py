@@ -6,13 +6,14 @@ and how far this heart's systole differs from what its rate predicts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
+from numba import njit
 
 from specktrack.rt import cycle
 from specktrack.rt.beat_model import FREE, Signal, Timing, misfit, shares
 from specktrack.rt.config import PhaseConfig
+from specktrack.rt.cycle import usual_systole_s
 
 USUAL = (shares(0.55), shares(0.75), shares(0.92))  # the last one for fibrillation
 FLOOR = 0.02  # of a signal's range: finer than this the model is not
@@ -21,6 +22,7 @@ CORRELATED = 6.0  # frames whose misfits are alike: so many count as one observa
 SHIFT_SD_S = 0.03  # of systole between people of the same heart rate (Chest 1981;80:613: 14 ms in rest; disease adds)
 SHIFTS_S = np.arange(-0.09, 0.0901, 0.01)
 LONGEST_SYSTOLE = 0.6  # of a cycle
+SHORTEST_SYSTOLE_S, SHORTEST_CYCLE_S = 0.1, 0.2
 STEP_S = 0.02  # of the first look for an event; the second one is four times finer
 SLOW_DEGREE = 4  # of the polynomial that a heart at rest, breathing and an unsteady hand are allowed
 COLD_STEPS = 40  # of a period
@@ -78,7 +80,7 @@ class Evidence:
 
     def _each_against(self, ed_s: Sequence[float], shift_s: float, mixing: Signal) -> Signal:
         ed = np.asarray(ed_s, np.float64)
-        es = np.array([end_systole(a, b, shift_s, self.config) for a, b in pairwise(ed)])
+        es = _end_systoles(ed, shift_s, self.config.q_to_r_ms)
         floor = np.full(self.signals.shape[1], FLOOR**2)
         fit = misfit(self.time_s, self.signals, floor, ed, es, self.timing.as_array(), mixing, self.first_falls)
         return fit / CORRELATED
@@ -94,8 +96,18 @@ class Evidence:
 
 def end_systole(ed_s: float, next_ed_s: float, shift_s: float, config: PhaseConfig) -> float:
     """Expected end-systole of a beat whose systole is longer by shift_s than its rate predicts."""
-    cycle_s = max(next_ed_s - ed_s, 0.2)
-    return ed_s + min(max(cycle.systole_s(60.0 / cycle_s, config) + shift_s, 0.1), LONGEST_SYSTOLE * cycle_s)
+    return float(_end_systoles(np.array([ed_s, next_ed_s]), shift_s, config.q_to_r_ms)[0])
+
+
+@njit(cache=True)
+def _end_systoles(ed_s: Signal, shift_s: float, q_to_r_ms: float) -> Signal:
+    """(B,) of beats that begin at ed_s (B + 1,)."""
+    es_s = np.empty(len(ed_s) - 1)
+    for k in range(len(es_s)):
+        cycle_s = max(ed_s[k + 1] - ed_s[k], SHORTEST_CYCLE_S)
+        usual_s = usual_systole_s(60.0 / cycle_s, q_to_r_ms)
+        es_s[k] = ed_s[k] + min(max(usual_s + shift_s, SHORTEST_SYSTOLE_S), LONGEST_SYSTOLE * cycle_s)
+    return es_s
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ beat are those of its true events.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, pstdev
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +152,7 @@ class PhaseTracker:
         return MISSED[0] * usual_s < cycle_s < MISSED[1] * usual_s
 
     def _is_regular(self) -> bool:
-        return len(self._cycles) >= 2 and pstdev(self._cycles) <= REGULAR * median(self._cycles)
+        return len(self._cycles) >= 2 and float(np.std(self._cycles)) <= REGULAR * median(self._cycles)
 
     def _events(self, ed_s: float, next_ed_s: float) -> BeatEvents:
         """ES as measured in the last beats, a priori by the heart rate; diastasis by the least motion."""
@@ -220,3 +220,4 @@ def warm_up() -> None:
     """Compile or load the kernels (0.3 s each) before the first frame."""
     cycle.autocorrelation(np.zeros((1, 4)), 2)
     beat_model.warm_up()
+    end_systole(0.0, 1.0, 0.0, PhaseConfig())
