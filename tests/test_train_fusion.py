@@ -223,6 +223,21 @@ def test_a_round_can_begin_with_a_fusion_learned_before(
         assert far_from_recorded(fusion_of(whole_run / "tracker.pt"), batch) < 0.01
 
 
+def test_what_a_round_began_with_can_be_kept_in_part(
+    folder: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, begun = tmp_path / "out", load_checkpoint(whole_run / "tracker.pt").state["fusion"]
+    fusions = []
+    for kept in (0.0, 0.25, 1.0):  # the finished round is on disk: only what is written differs
+        changes = {"init_from": whole_run / "tracker.pt", "rounds": 1, "kept": kept}
+        assert command(monkeypatch, *settings_of(folder, out, **changes)) == 0
+        fusions.append(load_checkpoint(out / "tracker.pt").state["fusion"])
+    learned, mixed, same = fusions
+    assert_equal(same, begun)
+    for key, value in mixed.items():
+        torch.testing.assert_close(value, 0.25 * begun[key] + 0.75 * learned[key])
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -233,6 +248,7 @@ def test_a_round_can_begin_with_a_fusion_learned_before(
         ({"n_point": 4}, "did you mean 'n_points'"),
         ({"size": 100}, "size: "),
         ({"rounds": 0}, "rounds: 0 learns nothing; name the fusion to take as init_from"),
+        ({"kept": 0.5}, "kept: there is nothing to keep; name the fusion to begin with as init_from"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -7,6 +7,14 @@ import torch
 from torch import nn
 
 
+def mean_of_two(begun: Mapping[str, torch.Tensor], learned: Mapping[str, torch.Tensor], share: float) -> dict[str, Any]:
+    """Weights between those a training began with (share 0) and those it ended with (1).
+
+    Both lie in one valley, and a mean of the two is often better than either (Wortsman 2022, model soups).
+    """
+    return {key: (1.0 - share) * begun[key] + share * learned[key] for key in begun}
+
+
 class WeightAverage:
     """Exponential moving average of modules, buffers of batch normalisation included.
 

@@ -27,6 +27,7 @@ from specktrack.rt.fusion import N_VECTORS, FusionNet
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.measure import FAR_UNITS
 from specktrack.rt.settings import Section, load_settings
+from specktrack.training.average import mean_of_two
 from specktrack.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from specktrack.training.clip_format import clip_files, load_clip
 from specktrack.training.encoder import TorchEncoder
@@ -57,6 +58,9 @@ class FusionConfig(Section):
     between: float = Field(default=0.0, ge=0)  # weight of errors between neighbours: strain is made of them
     uneven: float = Field(default=0.5, ge=0)  # largest departure of walls from affine motion, share of the motion
     believed: float = Field(default=1.0, ge=0, le=1)  # share of the learned gains in what is written, rest: fixed ones
+    kept: float = Field(
+        default=0.0, ge=0, le=1
+    )  # share of init_from's fusion in a mean of weights with what was learned
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
@@ -64,6 +68,8 @@ class FusionConfig(Section):
     def _something_is_learned_or_taken(self) -> "FusionConfig":
         if not self.rounds and not self.init_from:
             raise ValueError("rounds: 0 learns nothing; name the fusion to take as init_from, or give rounds")
+        if self.kept > 0.0 and not self.init_from:
+            raise ValueError("kept: there is nothing to keep; name the fusion to begin with as init_from")
         return self
 
 
@@ -88,6 +94,8 @@ def train_fusion(
         _save_whole(done, model.state_dict())
         typer.echo(f"round {number + 1}: {len(records)} sequences, mean error {error_px:.2f} px of 256")
     fusion = model.believed(settings.believed) if settings.rounds else model.state_dict()
+    if settings.kept > 0.0:
+        fusion = mean_of_two(_first_model(settings).state_dict(), fusion, 1.0 - settings.kept)
     state = {"network": network.state["network"], "fusion": fusion}
     save_checkpoint(out / "tracker.pt", Checkpoint(network.model, network.step, state, network.settings))
     typer.echo(f"Written: {out / 'tracker.pt'}; next: export-trt {out / 'tracker.pt'} --out models --onnx-only")
@@ -107,7 +115,7 @@ def _first_model(settings: FusionConfig) -> FusionModel:
 def _check_same_run(out: Path, settings: FusionConfig) -> None:
     """A folder goes on only with the settings it was begun with; raises InputError."""
     out.mkdir(parents=True, exist_ok=True)
-    told = settings.model_dump(mode="json", exclude={"jobs", "believed"})
+    told = settings.model_dump(mode="json", exclude={"jobs", "believed", "kept"})
     path, text = out / "fusion.json", json.dumps(told, indent=1)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{out}: holds a run with other settings; choose another out, or remove the folder")
