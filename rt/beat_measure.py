@@ -108,7 +108,7 @@ def contour_lengths(
     segments are lost or unsure.
     """
     xy, confidence = geometry.to_mm(points[:, :, :2]), points[:, :, 2]
-    curves = np.stack([smoother.smooth(p, c) for p, c in zip(xy, confidence, strict=True)])
+    curves = smoother.smooth(xy, confidence)
     lengths = np.stack([strain.segment_lengths(curve, smoother.bounds) for curve in curves])
     lost, unsure = (
         np.stack([smoother.lost_segments(p, c, least) for p, c in zip(xy, confidence, strict=True)])

@@ -102,26 +102,29 @@ class ContourSmoother:
         return [(int(a), int(b)) for a, b in zip(self._first, self._last, strict=True)]
 
     def smooth(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
-        """The curve's points (M, 2), in the unit of `points` (N, 2).
+        """The curve's points (..., M, 2), in the unit of `points` (..., N, 2), of one frame or of many at once.
 
-        A point counts by its confidence (N,), a NaN point not at all. A hole is spanned by the curve: ask
+        A point counts by its confidence (..., N), a NaN point not at all. A hole is spanned by the curve: ask
         `lost_segments` before believing a segment. All NaN when fewer points are left than the curve has freedom.
         """
         return np.asarray(self._at_knots @ self._coefficients(points, confidence))
 
     def roughness(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
-        """How far (N,) each point lies off the smooth curve, in the unit of `points`; NaN where it is lost."""
-        return np.asarray(np.hypot(*(points - self._basis @ self._coefficients(points, confidence)).T))
+        """How far (..., N) each point lies off the smooth curve, in the unit of `points`; NaN where it is lost."""
+        off = points - self._basis @ self._coefficients(points, confidence)
+        return np.asarray(np.hypot(off[..., 0], off[..., 1]))
 
     def _coefficients(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
-        """Of the curve (K, 2); all NaN when too few points are left."""
-        weight = np.where(np.isfinite(points).all(axis=1), np.clip(confidence, 0.0, 1.0), 0.0)
-        weight[~np.isfinite(weight)] = 0.0
-        if np.count_nonzero(weight) < self._basis.shape[1]:
-            return np.full((self._basis.shape[1], 2), np.nan)
-        weighted = (self._basis * weight[:, None]).T
-        normal = weighted @ self._basis + self._penalty * weight.mean()
-        return np.linalg.solve(normal, weighted @ np.nan_to_num(points.astype(np.float64)))
+        """Of the curve (..., K, 2); all NaN when too few points are left."""
+        is_heard = np.isfinite(points).all(axis=-1) & np.isfinite(confidence)
+        weight = np.where(is_heard, np.clip(confidence, 0.0, 1.0), 0.0)
+        weighted = self._basis.T * weight[..., None, :]
+        normal = weighted @ self._basis + self._penalty * weight.mean(axis=-1)[..., None, None]
+        is_too_little = np.count_nonzero(weight, axis=-1) < self._basis.shape[1]
+        normal[is_too_little] = np.eye(self._basis.shape[1])
+        found = np.linalg.solve(normal, weighted @ np.nan_to_num(points.astype(np.float64)))
+        found[is_too_little] = np.nan
+        return np.asarray(found)
 
     def lost_segments(self, points: FloatArray, confidence: FloatArray, min_confidence: float) -> NDArray[np.bool_]:
         """True for each segment (S,) whose points are too few or too unsure to speak for it."""

@@ -58,7 +58,7 @@ def judge(
     """Judge a contour of n points over a beat: tracks (T, n, 3) x, y in source pixels, confidence."""
     mm = mm_per_px(tracks[0, :, :2], geometry)
     sample = tracks[:: max(len(tracks) // 8, 1)]
-    rough = np.stack([smoother.roughness(frame[:, :2], frame[:, 2]) for frame in sample])
+    rough = smoother.roughness(sample[..., :2], sample[..., 2])
     limits = [
         ("did not come back, off by", strays.loop, config.max_loop_mm),
         ("forward and backward differ by", strays.forward_backward, config.max_forward_backward_mm),

@@ -129,6 +129,19 @@ def test_a_hole_rejects_the_segments_it_lies_in(missing: slice, expected: list[i
     assert np.flatnonzero(lost).tolist() == expected
 
 
+def test_many_frames_are_smoothed_as_each_by_itself() -> None:
+    rng, smoother = np.random.default_rng(0), ContourSmoother(61, 13, 6)
+    frames = half_ellipse(61) + rng.normal(0, 1.0, (5, 61, 2)).astype(np.float32)
+    confidence = rng.uniform(0.2, 1.0, (5, 61)).astype(np.float32)
+    frames[1, 10:20] = np.nan
+    frames[3, :55] = np.nan  # too few are left
+    together = smoother.smooth(frames, confidence)
+    each = np.stack([smoother.smooth(f, c) for f, c in zip(frames, confidence, strict=True)])
+    np.testing.assert_allclose(together, each, atol=1e-9)
+    assert np.isnan(together[3]).all()
+    assert np.isfinite(together[[0, 1, 2, 4]]).all()
+
+
 def test_a_segment_of_unsure_points_is_rejected() -> None:
     confidence = SURE.copy()
     confidence[41:50] = 0.1
