@@ -16,7 +16,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
   tracker.py      points from frame to frame: motion.py (optical flow), dense_flow.py (the dense part of it),
                   correlation.py (the matching head)
-                  head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores)
+                  head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores),
+                  blas.py (linear algebra on one)
   same_phase.py   the frame that looks like the first one: where drift is taken out
   phase.py        cardiac phase: ecg.py (R waves), pulse.py (what beats in the image), cycle.py (heart-rate model)
     beat_follower.py  beats without an ECG: beat_search.py (their events), beat_model.py (what a beat looks like)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from specktrack.rt import console
+from specktrack.rt import blas, console
 from specktrack.rt.clip import Clip, open_clip
 from specktrack.rt.config import AnchorConfig, ModelConfig, SessionConfig
 from specktrack.rt.errors import InputError
@@ -80,6 +80,7 @@ def _track(
     rate_hz: float,
     events: KnownEvents | None,
 ) -> TrackedClip:
+    blas.on_one_thread()
     engine = open_model(model)
     try:
         with _progress() as progress:

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from specktrack.rt import strain, strain_rate
+from specktrack.rt import blas, strain, strain_rate
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
@@ -23,8 +23,9 @@ PHASE_FRAMES, FRAMES_PER_BEAT = 150, 26  # five seconds at 70 beats a minute
 
 
 def warm_up(engine: Engine | WindowedEngine, config: SessionConfig) -> None:
-    """Run a throw-away session over a few frames of noise with a contour: loads kernels, settles the engine."""
+    """Run a throw-away session over a few frames of noise with a contour: loads kernels, settles engine and BLAS."""
     started_s = time.monotonic()
+    blas.on_one_thread()
     session = open_session("warm-up", config, engine)
     rng = np.random.default_rng(0)
     angles = np.linspace(0.0, np.pi, 13)
