@@ -15,6 +15,7 @@ from specktrack.rt.geometry import FloatArray, is_known
 MARGIN_UNITS = 32.0  # that every point keeps from the border of its part; units: pixels of 256 across
 SLACK_UNITS = 4.0  # beside it when a part is chosen, for the motion to come
 STEP = 8  # engine pixels: the coarsest stride, so cells of a part are those of the whole
+LEAST_PX = 32  # a smaller part is none: dense flow needs room for its patches
 WORTH_IT = 0.85  # a part larger than this share of the picture is the whole picture
 
 
@@ -55,7 +56,8 @@ def whole(size: tuple[int, int]) -> Region:
 def surroundings(points: FloatArray, size: tuple[int, int], margin_px: float) -> Region:
     """The smallest part of an image (height, width) with all known points (N, 2) at least margin_px from its borders.
 
-    Where that border is the image's own, points may be as near as they are. All of it where no point is known.
+    Where that border is the image's own, points may be as near as they are. All of it where no point is known, or all
+    have left it.
     """
     known = points[is_known(points)]
     if not len(known):
@@ -65,7 +67,7 @@ def surroundings(points: FloatArray, size: tuple[int, int], margin_px: float) ->
     height, width = size
     left, top = (max(int(v), 0) for v in low)
     right, bottom = min(int(high[0]), width), min(int(high[1]), height)
-    if right - left < STEP or bottom - top < STEP:  # all points are outside
+    if min(right - left, bottom - top) < LEAST_PX:
         return whole(size)
     return Region(top, left, bottom, right)
 

@@ -57,6 +57,17 @@ def test_a_lost_point_wants_nothing_and_where_all_are_lost_the_whole_picture_is_
     assert surroundings(lost, SIZE, 40) == whole(SIZE)
 
 
+@pytest.mark.parametrize("x", [-200.0, -28.0, -1.0, 255.0, 290.0])
+def test_points_that_leave_the_picture_are_still_looked_at_in_something(x: float) -> None:
+    points = np.array([[x, 100.0], [x, 140.0]], np.float32)
+    part = Surroundings(SIZE).around(points)
+    assert whole(SIZE).covers(part)
+    assert min(part.bottom - part.top, part.right - part.left) >= 32
+    flow, picture = PointFlow(), speckle()
+    flow.update(shifted(picture, 0, 0), points)
+    assert flow.update(shifted(picture, 1, 0), points) is not None
+
+
 def test_a_part_stays_while_the_heart_beats_in_it_and_goes_along_when_the_probe_moves() -> None:
     follower = Surroundings(SIZE)
     heart = 0.5 * (grid() - 128) + (100, 128)
