@@ -8,7 +8,7 @@ Vendors hide this; here every criterion has a number (docs/strain.md). Per segme
     roughness         how far points lie off the smooth curve through their neighbours
 
 And, since the length of a segment is what lies between its two ends, the mean confidence around each end. An unsure
-end takes away the value of its segments, but the whole line runs on through it: it counts there for one sixth at most.
+end takes away the value of its segments, but the whole line runs on through it.
 """
 
 import math

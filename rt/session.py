@@ -12,21 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from specktrack.rt.anchor import AnchorPolicy
 from specktrack.rt.beat import BeatHistory
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.contour import resample_contour
 from specktrack.rt.drawn import checked_points
-from specktrack.rt.engine import EncodesParts, Engine, Features
+from specktrack.rt.engine import Engine
 from specktrack.rt.errors import ControlError
 from specktrack.rt.frame import Frame
+from specktrack.rt.frame_encoder import FrameEncoder
 from specktrack.rt.geometry import FloatArray, Geometry, ImageScale
 from specktrack.rt.phase import PhaseTracker
 from specktrack.rt.preprocess import preprocess
 from specktrack.rt.pulse import wall_length
-from specktrack.rt.region import Region, Surroundings
 from specktrack.rt.same_phase import SamePhase
 from specktrack.rt.settle import BeatSettler
 from specktrack.rt.strain import StrainMeter
@@ -53,7 +52,7 @@ class Session:
         self._engine = engine
         self._window = RollingWindow(config.window.frames)
         self._tracker = open_tracker(engine, config.match)
-        self._surroundings = Surroundings(engine.input_size)
+        self._encoder = FrameEncoder(engine)
         self._phase = PhaseTracker(config.phase)
         self._anchors = AnchorPolicy(config.anchor)
         self._same_phase = SamePhase()
@@ -109,8 +108,7 @@ class Session:
             image, self._scale = preprocess(frame.pixels, self._engine.input_size)
         self._tracker.look_ahead(image)
         with self._stage("encode"):
-            features, part = self._encoded(image)
-        entry = WindowEntry(frame.seq, frame.time_s, image, features, part)
+            entry = self._encoder.encode(frame.seq, frame.time_s, image, self._tracker.points)
         with self._stage("match"):
             motion_px_s = self._follow(entry)
         with self._stage("analyse"):
@@ -210,13 +208,6 @@ class Session:
         self._window.clear()
         self._phase.reset()
         self._forget_points()
-
-    def _encoded(self, image: NDArray[np.uint8]) -> tuple[Features, Region | None]:
-        """Features around the points, where the engine can do with less than the whole image; and of which part."""
-        if not (self._groups and isinstance(self._engine, EncodesParts)):
-            return self._engine.encode(image), None
-        part = self._surroundings.around(self._tracker.points)
-        return self._engine.encode_part(image, part), part
 
     def _follow(self, entry: WindowEntry) -> float | None:
         """Move the points into the new frame; returns their mean speed in engine pixels per second."""
@@ -364,20 +355,15 @@ class Session:
         self._anchor = AnchorInfo(drawn_on.seq, 0.0, 0)
         self._anchor_time_s = drawn_on.time_s
         drawn_on.points = self._scale.forward(points)
-        self._complete(drawn_on)
+        self._encoder.complete(drawn_on)
         self._tracker.start(drawn_on.features, drawn_on.points, drawn_on.image)
         self._same_phase.start(drawn_on.image)
         later = list(self._entries_after(drawn_on))
         self._tracker.foresee([entry.image for entry in later])
         for entry in later:
-            self._complete(entry)
+            self._encoder.complete(entry)
             self._tracker.update(entry.features, entry.image)
             self._remember(entry)
-
-    def _complete(self, entry: WindowEntry) -> None:
-        """Points are new: features of a part of the image, around others, do not serve them."""
-        if entry.part is not None:
-            entry.features, entry.part = self._engine.encode(entry.image), None
 
     def _entries_after(self, entry: WindowEntry) -> Iterator[WindowEntry]:
         steps = self._window.steps_to(entry.seq)
@@ -390,7 +376,7 @@ class Session:
         self._meter = None
         self._anchor = None
         self._tracker.reset()
-        self._surroundings.reset()
+        self._encoder.reset()
         self._anchors.reset()
         self._history.reset(0)
         self._settler.reset()

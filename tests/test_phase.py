@@ -126,6 +126,14 @@ def test_a_contour_gives_the_events_of_every_beat(rate: int) -> None:
     assert np.median(finished) == pytest.approx(rate, rel=0.02)
 
 
+def test_two_quick_ripples_in_the_first_second_are_not_yet_beats() -> None:
+    """As when a slow heart begins with them: half a second later the true rhythm shows."""
+    heart = Heart.regular(156)
+    told = play(1.05, length=wall(heart))
+    assert all(u.phase is None and u.completed is None for _, u in told)
+    assert any(u.phase is not None for _, u in play(2.5, length=wall(heart))), "a heart that goes on so is believed"
+
+
 def test_the_phase_locks_after_two_beats_and_then_never_lets_go() -> None:
     told = play(12.0, length=wall(Heart.regular(70)))
     first = next(t for t, u in told if u.phase)

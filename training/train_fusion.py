@@ -60,7 +60,7 @@ class FusionConfig(Section):
     believed: float = Field(default=1.0, ge=0, le=1)  # share of the learned gains in what is written, rest: fixed ones
     kept: float = Field(
         default=0.0, ge=0, le=1
-    )  # share of init_from's fusion in a mean of weights with what was learned
+    )  # share of init_from's fusion in a mean of weights with the learned one
     size: int = Field(default=256, ge=64, multiple_of=8)
     jobs: int = Field(default=2, ge=1)  # processes that record
 
