@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from specktrack.rt.bench_scene import Scene
 from specktrack.rt.bench_served import Served
 from specktrack.rt.engine import Engine
-from specktrack.rt.motion import lucas_kanade_step
+from specktrack.rt.lucas_kanade import opencv_step
 from specktrack.rt.preprocess import preprocess
 
 Times = dict[str, NDArray[np.float32]]  # stage -> (T,) ms
@@ -120,8 +120,6 @@ def encoder_alone(engine: Engine, scene: Scene) -> CalledSubject:
 def optical_flow(name: str, scene: Scene) -> CalledSubject:
     """OpenCV's DIS flow at its medium preset, or pyramidal Lucas-Kanade of the points, at the size of the frames."""
     if name == "lucas-kanade":
-        return CalledSubject(
-            name, lambda seq: lucas_kanade_step(scene.pixels(seq), scene.pixels(seq + 1), scene.points)
-        )
+        return CalledSubject(name, lambda seq: opencv_step(scene.pixels(seq), scene.pixels(seq + 1), scene.points))
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return CalledSubject("dis, medium preset", lambda seq: dis.calc(scene.pixels(seq), scene.pixels(seq + 1), None))

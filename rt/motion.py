@@ -1,7 +1,7 @@
 """Optical flow between neighbouring frames: where the motion prior of the next match is centred.
 
-Two cheap, well-known estimators of OpenCV look at the same frames: DIS flow (dense, smooth) and pyramidal Lucas-Kanade
-(each point on its own). They err independently, so their mean is better than either, and their difference tells how far
+Two cheap, well-known estimators look at the same frames: DIS flow (dense, smooth) and pyramidal Lucas-Kanade (each
+point on its own). They err independently, so their mean is better than either, and their difference tells how far
 both can be trusted. Both follow small motion very well and drift, which the anchored match corrects.
 """
 
@@ -10,16 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt import lucas_kanade
 from specktrack.rt.dense_flow import DenseEstimator, DenseFlow
 from specktrack.rt.geometry import FloatArray, is_known
 
-LUCAS_KANADE_WINDOW = (21, 21)
-LUCAS_KANADE_LEVELS = 3
-PATCH = (31, 31)  # aligned from frames further back
+LEVELS = 4  # of the pyramids: full size to an eighth
 UNALIGNED = 40.0  # residual where there is nothing to align
 
 
@@ -55,6 +53,7 @@ class PointFlow:
     def __init__(self) -> None:
         self._dense = DenseEstimator()
         self._previous: NDArray[np.uint8] | None = None
+        self._levels: lucas_kanade.Pyramid | None = None  # of the previous image
         self._begun: Future[Step] | None = None
 
     def begin(self, image: NDArray[np.uint8], points: FloatArray, earlier: Sequence[Patches] = ()) -> None:
@@ -84,7 +83,7 @@ class PointFlow:
         """Forget the last image: the next one starts anew."""
         if self._begun is not None:
             self._begun.result()
-        self._previous = self._begun = None
+        self._previous = self._begun = self._levels = None
         self._dense.reset()
 
     def _step(
@@ -99,31 +98,28 @@ class PointFlow:
         if smooth is None:
             dense = self._dense.estimate(previous, image, points)
             smooth = dense.at(points)
-        own = lucas_kanade_step(previous, image, points)
+        own = self._own(previous, image, points)
         own = np.where(np.isfinite(own), own, smooth)
         displacement = 0.5 * (smooth + own)
         aligned = tuple(align(p.image, image, p.points, points + displacement) for p in earlier)
         return Step(displacement, 0.5 * (smooth - own), aligned, dense)
+
+    def _own(self, previous: NDArray[np.uint8], image: NDArray[np.uint8], points: FloatArray) -> FloatArray:
+        """Displacement (N, 2) of each point by itself; NaN for a lost point or where there is none to be found."""
+        if self._levels is None:
+            self._levels = lucas_kanade.pyramid(previous, LEVELS)
+        before, self._levels = self._levels, lucas_kanade.pyramid(image, LEVELS)
+        known = is_known(points)
+        result = np.full(points.shape, np.nan, np.float32)
+        found = lucas_kanade.flow(before, self._levels, points[known])
+        result[known] = np.where(found.is_found[:, None], found.points - points[known], np.nan)
+        return result
 
 
 @cache
 def flow_worker() -> ThreadPoolExecutor:
     """One thread for the optical flow of all streams; OpenCV lets go of the interpreter while it works."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow")
-
-
-def lucas_kanade_step(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray) -> FloatArray:
-    """Displacement (N, 2) of points (N, 2) by pyramidal Lucas-Kanade; NaN for a lost point or where it finds none."""
-    known = is_known(points)
-    result = np.full(points.shape, np.nan, np.float32)
-    if known.any():
-        start = np.ascontiguousarray(points[known][:, None], np.float32)
-        found, status, _ = cv2.calcOpticalFlowPyrLK(
-            before, after, start, None, winSize=LUCAS_KANADE_WINDOW, maxLevel=LUCAS_KANADE_LEVELS
-        )
-        step = np.asarray(found, np.float32)[:, 0] - start[:, 0]
-        result[known] = np.where(np.asarray(status).reshape(-1, 1) > 0, step, np.nan)
-    return result
 
 
 def align(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray, expected: FloatArray) -> Aligned:
@@ -135,13 +131,8 @@ def align(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArra
     offset = np.zeros(points.shape, np.float32)
     residual = np.full(len(points), UNALIGNED, np.float32)
     known = is_known(points) & is_known(expected)
-    if known.any():
-        start = np.ascontiguousarray(points[known][:, None], np.float32)
-        guess = np.ascontiguousarray(expected[known][:, None], np.float32)
-        found, status, error = cv2.calcOpticalFlowPyrLK(
-            before, after, start, guess.copy(), winSize=PATCH, maxLevel=0, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-        )
-        is_found = np.asarray(status).reshape(-1) > 0
-        offset[known] = np.where(is_found[:, None], (np.asarray(found) - guess)[:, 0], 0.0)
-        residual[known] = np.where(is_found, np.asarray(error).reshape(-1), UNALIGNED)
+    (old,), (new,) = lucas_kanade.pyramid(before, 1), lucas_kanade.pyramid(after, 1)
+    found = lucas_kanade.align(old, new, points[known], expected[known])
+    offset[known] = np.where(found.is_found[:, None], found.points - expected[known], 0.0)
+    residual[known] = np.where(found.is_found, found.residual, UNALIGNED)
     return Aligned(offset, residual)

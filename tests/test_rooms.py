@@ -16,6 +16,7 @@ PURE_RT = (
     "correlation",
     "position",
     "fusion",
+    "lucas_kanade",
     "motion",
     "dense_flow",
     "region",

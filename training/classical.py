@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.dense_flow import DenseFlow
 from specktrack.rt.geometry import FloatArray
-from specktrack.rt.motion import lucas_kanade_step
+from specktrack.rt.lucas_kanade import opencv_step
 from specktrack.rt.region import whole
 
 Images = Sequence[NDArray[np.uint8]]  # (h, w) each, in the order they are tracked
@@ -28,7 +28,7 @@ def lucas_kanade(images: Images, points: FloatArray) -> FloatArray:
     """Tracks (N, T, 2) by pyramidal Lucas-Kanade, 21 x 21 window, three levels, chained."""
     tracks = [points]
     for before, after in pairwise(images):
-        step = lucas_kanade_step(before, after, tracks[-1])
+        step = opencv_step(before, after, tracks[-1])
         tracks.append(tracks[-1] + np.nan_to_num(step))
     return np.stack(tracks, 1)
 
