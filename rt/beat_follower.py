@@ -144,10 +144,9 @@ class BeatFollower:
 
     def _is_wrong(self, evidence: Evidence, ed_s: list[float], period_s: float) -> bool:
         """True when the same beats at another phase explain the signals better: the rhythm was taken up wrongly."""
-        train = [ed_s[0] - period_s, *ed_s, ed_s[-1] + period_s]
-        present = evidence.against_usual(train, self.shift_s)
-        others = [evidence.against_usual([ed + share * period_s for ed in train], self.shift_s) for share in SHIFTS]
-        return min(others) < present - WRONG_MARGIN
+        train = np.array([ed_s[0] - period_s, *ed_s, ed_s[-1] + period_s])
+        present, *others = evidence.against_usual(train + period_s * np.r_[0.0, SHIFTS][:, None], self.shift_s)
+        return bool(min(others) < present - WRONG_MARGIN)
 
     def _period(self, pulse: Pulse) -> cycle.Period | None:
         """Of the contour's length if it beats, else of the picture."""

@@ -60,35 +60,42 @@ class Evidence:
         recent = self.time_s >= start_s
         return Evidence.of(self.time_s[recent], self.signals[recent], self.first_falls, self.config)
 
-    def against(self, ed_s: Sequence[float], shift_s: float = 0.0) -> float:
-        """How badly beats from end-diastole to end-diastole explain the signals; less is better."""
-        return float(self._each_against(ed_s, shift_s, FREE) @ self.weights)
+    def against(self, trains: Signal, shifts_s: float | Signal = 0.0) -> Signal:
+        """How badly (M,) each train of beats, end-diastoles (M, B + 1), explains the signals; less is better.
 
-    def against_usual(self, ed_s: Sequence[float], shift_s: float = 0.0) -> float:
+        shifts_s  (M,) or for all: by how much systole is longer than the rate predicts
+        """
+        return self._each_against(trains, shifts_s, FREE) @ self.weights
+
+    def against_usual(self, trains: Signal, shifts_s: float | Signal = 0.0) -> Signal:
         """The same for filling as hearts usually fill: it tells the phase, where `against` tells the time."""
-        return min(float(self._each_against(ed_s, shift_s, mixing) @ self.weights) for mixing in USUAL)
+        costs: Signal = np.min([self._each_against(trains, shifts_s, m) @ self.weights for m in USUAL], axis=0)
+        return costs
 
-    def gain(self, ed_s: Sequence[float]) -> float:
+    def gain(self, train: Signal) -> float:
         """Log likelihood a frame over a heart that stands still: of all signals, or, if larger, of the length."""
-        each = (self._each_against_no_beat() - self._each_against(ed_s, 0.0, FREE)) * CORRELATED / len(self.time_s)
+        beats = self._each_against(train[None], 0.0, FREE)[0]
+        each = (self._each_against_no_beat() - beats) * CORRELATED / len(self.time_s)
         return max(float(each.mean()), LENGTH_SHARE * float(each[0]) if self.first_falls else 0.0)
 
     def weighted(self, ed_s: Sequence[float], shift_s: float) -> "Evidence":
         """The same evidence, in which signals count by how much of them these beats explain."""
-        gains = np.maximum(self._each_against_no_beat() - self._each_against(ed_s, shift_s, FREE), 0.0)
+        beats = self._each_against(np.array([ed_s]), shift_s, FREE)[0]
+        gains = np.maximum(self._each_against_no_beat() - beats, 0.0)
         return replace(self, weights=(gains / max(float(gains.max()), 1e-9)) ** 2)
 
-    def _each_against(self, ed_s: Sequence[float], shift_s: float, mixing: Signal) -> Signal:
-        ed = np.asarray(ed_s, np.float64)
-        es = _end_systoles(ed, shift_s, self.config.q_to_r_ms)
+    def _each_against(self, trains: Signal, shifts_s: float | Signal, mixing: Signal) -> Signal:
+        """(M, K), of each signal."""
+        shifts = np.broadcast_to(np.asarray(shifts_s, np.float64), len(trains))
         floor = np.full(self.signals.shape[1], FLOOR**2)
-        fit = misfit(self.time_s, self.signals, floor, ed, es, self.timing.as_array(), mixing, self.first_falls)
-        return fit / CORRELATED
+        heart = (self.config.q_to_r_ms, self.timing.as_array(), mixing, self.first_falls)
+        return _misfits(self.time_s, self.signals, floor, trains, shifts, *heart) / CORRELATED
 
     def _each_against_no_beat(self) -> Signal:
         """For a heart that stands still: a slow curve alone."""
         middle, half = 0.5 * (self.time_s[0] + self.time_s[-1]), 0.5 * np.ptp(self.time_s)
-        basis = np.linalg.qr(np.vander((self.time_s - middle) / max(half, 1e-3), SLOW_DEGREE + 1))[0]
+        powers = np.vander((self.time_s - middle) / max(half, 1e-3), SLOW_DEGREE + 1, increasing=True)
+        basis = cycle.orthonormal(powers)[0]
         rest = self.signals - basis @ (basis.T @ self.signals)
         each: Signal = 0.5 * len(rest) * np.log((rest**2).mean(0) + FLOOR**2) / CORRELATED
         return each
@@ -110,6 +117,26 @@ def _end_systoles(ed_s: Signal, shift_s: float, q_to_r_ms: float) -> Signal:
     return es_s
 
 
+@njit(cache=True)
+def _misfits(
+    time_s: Signal,
+    signals: Signal,
+    floor: Signal,
+    trains: Signal,
+    shifts_s: Signal,
+    q_to_r_ms: float,
+    timing: Signal,
+    mixing: Signal,
+    first_falls: bool,
+) -> Signal:
+    """beat_model.misfit (M, K) of many trains (M, B + 1), each with its own shift of systole (M,)."""
+    result = np.empty((len(trains), signals.shape[1]))
+    for m in range(len(trains)):
+        es_s = _end_systoles(trains[m], shifts_s[m], q_to_r_ms)
+        result[m] = misfit(time_s, signals, floor, trains[m], es_s, timing, mixing, first_falls)
+    return result
+
+
 @dataclass(frozen=True)
 class FirstBeats:
     """Beats found in signals of which only the period was known."""
@@ -128,7 +155,7 @@ def first_beats(evidence: Evidence, period_s: float, is_irregular: bool = False)
     recent = evidence.since(now_s - COLD_SPAN * period_s)
     offsets = np.arange(COLD_STEPS) * period_s / COLD_STEPS
     trains = [_train(float(recent.time_s[0]), now_s, now_s - offset, period_s) for offset in offsets]
-    trains.sort(key=recent.against_usual)
+    trains.sort(key=lambda train: recent.against_usual(train[None])[0])
     widths, kept = ((0.3, 0.1, 0.04), trains[:12:4]) if is_irregular else ((0.12, 0.04), trains[:1])
     settled = []
     for train in kept:
@@ -136,24 +163,26 @@ def first_beats(evidence: Evidence, period_s: float, is_irregular: bool = False)
             for k in range(1, len(train) - 1):
                 train = _moved(recent, train, k, width * period_s)
         settled.append(train)
-    best = min(settled, key=recent.against_usual)
+    best = min(settled, key=lambda train: recent.against_usual(train[None])[0])
     apart = [((train[0] - best[0]) / period_s + 0.5) % 1.0 - 0.5 for train in trains]
-    others = [recent.against_usual(train) for train, off in zip(trains, apart, strict=True) if abs(off) > OTHER_PHASE]
-    margin = min(others) - recent.against_usual(best)
-    inside = [ed for ed in best if recent.time_s[0] <= ed <= now_s]
+    others = [train for train, off in zip(trains, apart, strict=True) if abs(off) > OTHER_PHASE]
+    margin = float(min(recent.against_usual(train[None])[0] for train in others) - recent.against_usual(best[None])[0])
+    inside = [float(ed) for ed in best if recent.time_s[0] <= ed <= now_s]
     return FirstBeats(inside, recent.gain(best), margin)
 
 
-def _train(start_s: float, end_s: float, ed_s: float, period_s: float) -> list[float]:
+def _train(start_s: float, end_s: float, ed_s: float, period_s: float) -> Signal:
     """Equal beats through ed_s, from one before start_s to one after end_s."""
     before, after = int(np.ceil((ed_s - start_s) / period_s)), int(np.ceil((end_s - ed_s) / period_s + 1e-9))
-    return [ed_s + k * period_s for k in range(-before, after + 1)]
+    return np.asarray(ed_s + np.arange(-before, after + 1) * period_s)
 
 
-def _moved(evidence: Evidence, train: list[float], k: int, reach_s: float) -> list[float]:
+def _moved(evidence: Evidence, train: Signal, k: int, reach_s: float) -> Signal:
     """The same beats with the k-th end-diastole where it explains most."""
-    tried = [[*train[:k], train[k] + move, *train[k + 1 :]] for move in np.linspace(-reach_s, reach_s, 9)]
-    return tried[int(np.argmin([evidence.against(other) for other in tried]))]
+    moves = np.linspace(-reach_s, reach_s, 9)
+    tried = np.repeat(train[None], len(moves), 0)
+    tried[:, k] += moves
+    return tried[int(evidence.against(tried).argmin())]
 
 
 @dataclass(frozen=True)
@@ -181,7 +210,8 @@ def next_beat(
     recent = evidence.since(ed_s[0]).weighted([*ed_s, to_come_s, to_come_s + usual_s], shift_s)
 
     def against(at_s: Signal) -> Signal:
-        return np.array([recent.against([*ed_s, t, t + usual_s], shift_s) for t in at_s])
+        known = np.repeat(np.array([ed_s]), len(at_s), 0)
+        return recent.against(np.column_stack((known, at_s, at_s + usual_s)), shift_s)
 
     def unlikely(at_s: Signal) -> Signal:
         return 0.5 * ((at_s - expected_s) / spread_s) ** 2
@@ -213,6 +243,6 @@ def systole_shift(evidence: Evidence, ed_s: Sequence[float], usual_s: float) -> 
     within = recent.time_s <= ed_s[-1]
     recent = Evidence.of(recent.time_s[within], recent.signals[within], recent.first_falls, recent.config)
     recent = recent.weighted(ed_s, usual_s)
-    costs = np.array([recent.against(ed_s, shift) for shift in SHIFTS_S])
+    costs = recent.against(np.repeat(np.array([ed_s]), len(SHIFTS_S), 0), SHIFTS_S)
     costs += 0.5 * ((SHIFTS_S - usual_s) / SHIFT_SD_S) ** 2
     return _vertex(SHIFTS_S, costs, int(costs.argmin()))

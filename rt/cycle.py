@@ -111,8 +111,23 @@ def trend_basis(time_s: Signal) -> Signal:
     span_s = float(time_s.max() - time_s.min())
     centred = time_s - 0.5 * (time_s.max() + time_s.min())
     degree = min(max(int(0.8 * span_s), 1), 2)
-    basis: Signal = np.linalg.qr(np.vander(2.0 * centred / max(span_s, 1e-9), degree + 1))[0]
-    return basis
+    return orthonormal(np.vander(2.0 * centred / max(span_s, 1e-9), degree + 1, increasing=True))[0]
+
+
+@njit(cache=True)
+def orthonormal(columns: Signal) -> tuple[Signal, Signal]:
+    """Columns (T, K) made orthonormal one after the other, and what length (K,) was left of each; twice, for precision.
+
+    What np.linalg.qr gives, with a positive diagonal, without its overhead for a few short columns.
+    """
+    basis, lengths = columns.T.copy(), np.zeros(columns.shape[1])
+    for k in range(len(basis)):
+        for _ in range(2):
+            for j in range(k):
+                basis[k] -= (basis[j] * basis[k]).sum() * basis[j]
+        lengths[k] = math.sqrt((basis[k] ** 2).sum())
+        basis[k] /= max(lengths[k], 1e-30)
+    return np.ascontiguousarray(basis.T), lengths
 
 
 def without_trend(time_s: Signal, signal: Signal) -> Signal:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt.cycle import Signal, trend_basis
+from specktrack.rt.cycle import Signal, orthonormal, trend_basis
 from specktrack.rt.geometry import FloatArray
 
 SIDE = 32  # area-averaging to this size removes most speckle noise and keeps sub-pixel motion as grey value
@@ -76,9 +76,8 @@ class Pulse:
         trend = trend_basis(self._times[:used]).astype(np.float32)
         q = self._basis[:used]
         q = self._gram[:used, :used] @ (q - trend @ (trend.T @ q))
-        q, size = np.linalg.qr(q - trend @ (trend.T @ q))
-        self._basis[:used] = q * np.sign(np.diag(size))  # the sign must not change from frame to frame
-        self._strength[:] = np.sqrt(np.abs(np.diag(size)))
+        self._basis[:used], size = orthonormal((q - trend @ (trend.T @ q)).astype(np.float64))
+        self._strength[:] = np.sqrt(size)
 
     @property
     def times(self) -> Signal:

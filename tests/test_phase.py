@@ -301,6 +301,14 @@ def test_the_autocorrelation_equals_its_numpy_twin() -> None:
     np.testing.assert_allclose(cycle.autocorrelation(signal, 60), cycle.autocorrelation_numpy(signal, 60), atol=1e-12)
 
 
+def test_columns_are_made_orthonormal_as_a_qr_decomposition_makes_them() -> None:
+    columns = np.vander(np.linspace(-1, 1, 90), 5, increasing=True)
+    q, r = np.linalg.qr(columns)
+    basis, lengths = cycle.orthonormal(columns)
+    np.testing.assert_allclose(basis, q * np.sign(np.diag(r)), atol=1e-13)
+    np.testing.assert_allclose(lengths, np.abs(np.diag(r)), rtol=1e-12)
+
+
 def test_the_period_is_neither_half_nor_double() -> None:
     t = np.arange(0.0, 4.2, 1 / FPS)
     two_humps = np.array([math.sin(2 * math.pi * x) + 0.9 * math.sin(4 * math.pi * x) for x in t])
