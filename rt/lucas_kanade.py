@@ -1,11 +1,14 @@
-"""Lucas-Kanade: where the patch around a point fits best in another image (Lucas 1981; with pyramids, Bouguet 2001).
+"""Lucas-Kanade: where the patch around a point fits best in another image (Lucas 1981; Baker 2004).
 
-OpenCV's stops at steps of a hundredth of a pixel. Where an edge says little about one direction it stops far from the
-best fit, and where it stops hangs on the last bit of where it began: over 200 frames 0.0001 px grew to 0.3. This one
-goes on until it is there, in less time. Tests hold it to OpenCV's.
+Three things that OpenCV's has not, each of which makes tracks better (docs/accuracy.md):
+
+- a difference in brightness that is the same all over the patch does not count: haze and gain are no motion;
+- the middle of a patch counts more than its rim;
+- it goes on until it is there. OpenCV's stops at steps of a hundredth of a pixel. Where an edge says little about one
+  direction that is far from the best fit, and where it stops hangs on the last bit of where it began: over 200 frames
+  0.0001 px grew to 0.3.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -13,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specktrack.rt.geometry import FloatArray, is_known
-from specktrack.rt.lucas_kanade_kernel import MARGIN, Level, follow_large, follow_small
+from specktrack.rt.lucas_kanade_kernel import MARGIN, Padded, follow
 
-Pyramid = tuple[Level, ...]  # finest first, each (h, w) with a margin
+LANES = 8  # a row of weights is padded to a multiple, so that vector loops leave no rest
+FALL = 1.5  # weight at the middle of a patch's side: exp(-FALL)
 
 
 @dataclass(frozen=True)
@@ -27,30 +31,37 @@ class Found:
     is_found: NDArray[np.bool_]  # (N,) False where there is too little texture or the search left the image
 
 
-def pyramid(image: NDArray[np.uint8], n_levels: int) -> Pyramid:
-    """The image (H, W), halved n_levels - 1 times, each level with a margin of MARGIN px around it."""
-    levels, level = [], image.astype(np.float32)
-    for k in range(n_levels):
-        if k:
-            level = cv2.pyrDown(level)
-        levels.append(cv2.copyMakeBorder(level, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT_101))
-    return tuple(levels)
+def _weights(half: int) -> Padded:
+    """What each pixel of a patch counts (2 half + 1, a row with its rest); they sum to one."""
+    side, offsets = 2 * half + 1, np.arange(-half, half + 1) / half
+    profile = np.exp(-FALL * offsets**2)
+    weights = np.outer(profile, profile) / profile.sum() ** 2
+    return np.pad(weights, ((0, 0), (0, -side % LANES))).astype(np.float32)
 
 
-def flow(before: Pyramid, after: Pyramid, points: FloatArray) -> Found:
-    """Find patches of 21 x 21 px around known points (N, 2) of one pyramid in another, beginning in the same place."""
-    return _run(follow_small, before, after, points, points)
+SMALL, LARGE = _weights(13), _weights(19)  # patches from the frame before, and from frames further back
 
 
-def align(before: Level, after: Level, points: FloatArray, expected: FloatArray) -> Found:
-    """Find patches of 31 x 31 px around known points (N, 2), beginning at expected (N, 2), at full resolution alone."""
-    return _run(follow_large, (before,), (after,), points, expected)
+def padded(image: NDArray[np.uint8]) -> Padded:
+    """The image (H, W) with a margin of MARGIN px around it, mirrored."""
+    return cv2.copyMakeBorder(image.astype(np.float32), MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT_101)
+
+
+def fit(before: Padded, after: Padded, points: FloatArray, expected: FloatArray, weights: Padded) -> Found:
+    """Find the patches around known points (N, 2) of one image in another, beginning at known places (N, 2) there.
+
+    weights  SMALL or LARGE, of the pixels of a patch. It finds what is within a few pixels of where it begins.
+    """
+    start, found = np.ascontiguousarray(points, np.float32), np.array(expected, np.float32, order="C")
+    residual, is_found = np.zeros(len(start), np.float32), np.ones(len(start), np.bool_)
+    follow(before, after, start, weights, found, residual, is_found)
+    return Found(found, residual, is_found)
 
 
 def opencv_step(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray) -> FloatArray:
-    """Displacement (N, 2) of points (N, 2) by OpenCV, as tables of trackers mean it: 21 x 21 px, three levels down.
+    """Displacement (N, 2) of points (N, 2) by OpenCV's, pyramids and all: what tables of trackers call Lucas-Kanade.
 
-    NaN for a lost point or where it finds none.
+    Patches of 21 x 21 px, three levels down. NaN for a lost point or where it finds none.
     """
     known = is_known(points)
     result = np.full(points.shape, np.nan, np.float32)
@@ -60,17 +71,3 @@ def opencv_step(before: NDArray[np.uint8], after: NDArray[np.uint8], points: Flo
         step = np.asarray(found, np.float32)[:, 0] - start[:, 0]
         result[known] = np.where(np.asarray(status).reshape(-1, 1) > 0, step, np.nan)
     return result
-
-
-def _run(
-    kernel: Callable[..., None],
-    before: Pyramid,
-    after: Pyramid,
-    points: FloatArray,
-    expected: FloatArray,
-) -> Found:
-    start = np.ascontiguousarray(points, np.float32)
-    found = np.array(expected, np.float32, order="C")
-    residual, is_found = np.zeros(len(start), np.float32), np.ones(len(start), np.bool_)
-    kernel(before, after, start, found, residual, is_found)
-    return Found(found, residual, is_found)

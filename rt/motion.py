@@ -1,8 +1,8 @@
 """Optical flow between neighbouring frames: where the motion prior of the next match is centred.
 
-Two cheap, well-known estimators look at the same frames: DIS flow (dense, smooth) and pyramidal Lucas-Kanade (each
-point on its own). They err independently, so their mean is better than either, and their difference tells how far
-both can be trusted. Both follow small motion very well and drift, which the anchored match corrects.
+Two cheap, well-known estimators look at the same frames: DIS flow (dense, smooth) and, from there, Lucas-Kanade (each
+point on its own). They err differently, so their mean is better than either, and their difference tells how far both
+can be trusted. Both follow small motion very well and drift, which the anchored match corrects.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specktrack.rt import lucas_kanade
 from specktrack.rt.dense_flow import DenseEstimator, DenseFlow
 from specktrack.rt.geometry import FloatArray, is_known
+from specktrack.rt.lucas_kanade import LARGE, SMALL, fit, padded
+from specktrack.rt.lucas_kanade_kernel import Padded
 
-LEVELS = 4  # of the pyramids: full size to an eighth
 UNALIGNED = 40.0  # residual where there is nothing to align
 
 
@@ -53,7 +53,6 @@ class PointFlow:
     def __init__(self) -> None:
         self._dense = DenseEstimator()
         self._previous: NDArray[np.uint8] | None = None
-        self._levels: lucas_kanade.Pyramid | None = None  # of the previous image
         self._begun: Future[Step] | None = None
 
     def begin(self, image: NDArray[np.uint8], points: FloatArray, earlier: Sequence[Patches] = ()) -> None:
@@ -83,7 +82,7 @@ class PointFlow:
         """Forget the last image: the next one starts anew."""
         if self._begun is not None:
             self._begun.result()
-        self._previous = self._begun = self._levels = None
+        self._previous = self._begun = None
         self._dense.reset()
 
     def _step(
@@ -98,22 +97,11 @@ class PointFlow:
         if smooth is None:
             dense = self._dense.estimate(previous, image, points)
             smooth = dense.at(points)
-        own = self._own(previous, image, points)
-        own = np.where(np.isfinite(own), own, smooth)
+        now = padded(image)
+        own = _each_alone(padded(previous), now, points, smooth)
         displacement = 0.5 * (smooth + own)
-        aligned = tuple(align(p.image, image, p.points, points + displacement) for p in earlier)
+        aligned = tuple(_aligned(padded(p.image), now, p.points, points + displacement) for p in earlier)
         return Step(displacement, 0.5 * (smooth - own), aligned, dense)
-
-    def _own(self, previous: NDArray[np.uint8], image: NDArray[np.uint8], points: FloatArray) -> FloatArray:
-        """Displacement (N, 2) of each point by itself; NaN for a lost point or where there is none to be found."""
-        if self._levels is None:
-            self._levels = lucas_kanade.pyramid(previous, LEVELS)
-        before, self._levels = self._levels, lucas_kanade.pyramid(image, LEVELS)
-        known = is_known(points)
-        result = np.full(points.shape, np.nan, np.float32)
-        found = lucas_kanade.flow(before, self._levels, points[known])
-        result[known] = np.where(found.is_found[:, None], found.points - points[known], np.nan)
-        return result
 
 
 @cache
@@ -122,17 +110,27 @@ def flow_worker() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="flow")
 
 
+def _each_alone(before: Padded, after: Padded, points: FloatArray, smooth: FloatArray) -> FloatArray:
+    """Displacement (N, 2) of each point by itself, from the dense one on; the dense one where it finds none."""
+    known, own = is_known(points), smooth.copy()
+    found = fit(before, after, points[known], (points + smooth)[known], SMALL)
+    own[known] = np.where(found.is_found[:, None], found.points - points[known], smooth[known])
+    return own
+
+
 def align(before: NDArray[np.uint8], after: NDArray[np.uint8], points: FloatArray, expected: FloatArray) -> Aligned:
     """Fit the patches around points (N, 2) of one image to another, beginning at the expected positions (N, 2).
 
-    Lucas-Kanade at full resolution alone: beyond a few pixels it would only find something else. A lost (NaN) point
-    has nothing to align.
+    A lost (NaN) point has nothing to align.
     """
+    return _aligned(padded(before), padded(after), points, expected)
+
+
+def _aligned(before: Padded, after: Padded, points: FloatArray, expected: FloatArray) -> Aligned:
     offset = np.zeros(points.shape, np.float32)
     residual = np.full(len(points), UNALIGNED, np.float32)
     known = is_known(points) & is_known(expected)
-    (old,), (new,) = lucas_kanade.pyramid(before, 1), lucas_kanade.pyramid(after, 1)
-    found = lucas_kanade.align(old, new, points[known], expected[known])
+    found = fit(before, after, points[known], expected[known], LARGE)
     offset[known] = np.where(found.is_found[:, None], found.points - expected[known], 0.0)
     residual[known] = np.where(found.is_found, found.residual, UNALIGNED)
     return Aligned(offset, residual)
