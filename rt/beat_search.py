@@ -86,16 +86,14 @@ class Evidence:
 
     def _each_against(self, trains: Signal, shifts_s: float | Signal, mixing: Signal) -> Signal:
         """(M, K), of each signal."""
-        shifts = np.broadcast_to(np.asarray(shifts_s, np.float64), len(trains))
+        shifts = np.full(len(trains), shifts_s, np.float64)
         floor = np.full(self.signals.shape[1], FLOOR**2)
         heart = (self.config.q_to_r_ms, self.timing.as_array(), mixing, self.first_falls)
         return _misfits(self.time_s, self.signals, floor, trains, shifts, *heart) / CORRELATED
 
     def _each_against_no_beat(self) -> Signal:
         """For a heart that stands still: a slow curve alone."""
-        middle, half = 0.5 * (self.time_s[0] + self.time_s[-1]), 0.5 * np.ptp(self.time_s)
-        powers = np.vander((self.time_s - middle) / max(half, 1e-3), SLOW_DEGREE + 1, increasing=True)
-        basis = cycle.orthonormal(powers)[0]
+        basis = cycle.slow_curves(self.time_s, SLOW_DEGREE)
         rest = self.signals - basis @ (basis.T @ self.signals)
         each: Signal = 0.5 * len(rest) * np.log((rest**2).mean(0) + FLOOR**2) / CORRELATED
         return each

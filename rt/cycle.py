@@ -109,9 +109,17 @@ def trend_basis(time_s: Signal) -> Signal:
     Of a higher degree the more seconds there are: two seconds of a heart look much like a quartic.
     """
     span_s = float(time_s.max() - time_s.min())
-    centred = time_s - 0.5 * (time_s.max() + time_s.min())
-    degree = min(max(int(0.8 * span_s), 1), 2)
-    return orthonormal(np.vander(2.0 * centred / max(span_s, 1e-9), degree + 1, increasing=True))[0]
+    return slow_curves(time_s, min(max(int(0.8 * span_s), 1), 2))
+
+
+@njit(cache=True)
+def slow_curves(time_s: Signal, degree: int) -> Signal:
+    """Orthonormal polynomials (T, degree + 1) over the times."""
+    first, last = time_s.min(), time_s.max()
+    powers = np.ones((len(time_s), degree + 1))
+    for k in range(degree):
+        powers[:, k + 1] = powers[:, k] * (2.0 * time_s - first - last) / max(last - first, 1e-9)
+    return orthonormal(powers)[0]
 
 
 @njit(cache=True)

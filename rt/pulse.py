@@ -32,22 +32,17 @@ class Pulse:
         self._strength = np.zeros(COMPONENTS, np.float32)
         self._times = np.zeros(capacity)
         self._extra = np.full((capacity, 2), np.nan)  # contour length, motion of the tracks in px/s
-        self._count = 0
+        self.reset()
 
     def reset(self) -> None:
         """Forget every frame."""
         self._count = 0
+        self.order = np.arange(0)  # slots of the ring, oldest first
 
     @property
     def newest_s(self) -> float:
         """Time of the newest frame kept; -inf when empty."""
         return float(self._times[(self._count - 1) % len(self._times)]) if self._count else -np.inf
-
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """Slots of the ring, oldest first."""
-        size = len(self._times)
-        return np.arange(max(self._count - size, 0), self._count) % size
 
     def update(
         self, time_s: float, image: NDArray[np.uint8], contour_length: float | None, motion_px_s: float | None
@@ -61,6 +56,7 @@ class Pulse:
         self._extra[slot] = [np.nan if v is None else v for v in (contour_length, motion_px_s)]
         self._basis[slot] = self._basis[last] if self._count else 1.0
         self._count += 1
+        self.order = np.arange(max(self._count - len(self._times), 0), self._count) % len(self._times)
         used = min(self._count, len(self._times))
         products = self._frames[:used] @ self._frames[slot]
         self._gram[slot, :used] = products
