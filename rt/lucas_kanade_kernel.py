@@ -14,10 +14,10 @@ from specktrack.rt.fast_math import FAST
 F = np.float32
 MARGIN = 64  # px around an image: patches that reach beyond its border are read there
 LEAST_TEXTURE = F(0.1)  # (gray/px)^2, the weaker direction
-ROUNDS = 30
+ROUNDS = 60
 NEAR_PX = F(1e-4)  # shorter steps end the search
-SMALL_STEP_PX = F(0.05)  # only steps below may be lengthened: far from the fit that would leap over it
-LONGEST, SHORTEST = F(4.0), F(0.25)  # of Newton's step
+SMALL_STEP_PX = F(0.2)  # only steps below may be lengthened: far from the fit that would leap over it
+LONGEST, SHORTEST = F(8.0), F(0.25)  # of Newton's step
 LEAST_REST = F(0.125)
 ZERO, HALF, ONE, FOUR = F(0.0), F(0.5), F(1.0), F(4.0)
 OUTER_TAP, MIDDLE_TAP = F(3.0 / 32.0), F(10.0 / 32.0)  # Scharr's derivative
