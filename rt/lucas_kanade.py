@@ -19,6 +19,7 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.lucas_kanade_kernel import MARGIN, Padded, follow
 
 LANES = 8  # a row of weights is padded to a multiple, so that vector loops leave no rest
+KEPT_IMAGES = 8  # of the frames since the one four back, and of the anchor
 FALL = 1.5  # weight at the middle of a patch's side: exp(-FALL)
 
 
@@ -45,6 +46,19 @@ SMALL, LARGE = _weights(13), _weights(19)  # patches from the frame before, and 
 def padded(image: NDArray[np.uint8]) -> Padded:
     """The image (H, W) with a margin of MARGIN px around it, mirrored."""
     return cv2.copyMakeBorder(image.astype(np.float32), MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT_101)
+
+
+class PaddedImages:
+    """The last images asked for, padded: each is asked for again in the frames to come."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[NDArray[np.uint8], Padded]] = []  # newest first
+
+    def of(self, image: NDArray[np.uint8]) -> Padded:
+        """`padded` of an image (H, W) that nobody writes to."""
+        found = next((pair for pair in self._kept if pair[0] is image), None) or (image, padded(image))
+        self._kept = [found, *(pair for pair in self._kept if pair[0] is not image)][:KEPT_IMAGES]
+        return found[1]
 
 
 def fit(before: Padded, after: Padded, points: FloatArray, expected: FloatArray, weights: Padded) -> Found:

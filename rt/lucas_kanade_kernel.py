@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from specktrack.rt.fast_math import FAST
 
 F = np.float32
-MARGIN = 64  # px around an image: patches that reach beyond its border are read there
+MARGIN = 48  # px around an image: patches that reach beyond its border are read there
 LEAST_TEXTURE = F(0.1)  # (gray/px)^2, the weaker direction
 ROUNDS = 60
 NEAR_PX = F(1e-4)  # shorter steps end the search

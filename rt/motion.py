@@ -6,8 +6,8 @@ can be trusted. Both follow small motion very well and drift, which the anchored
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from specktrack.rt.dense_flow import DenseEstimator, DenseFlow
 from specktrack.rt.geometry import FloatArray, is_known
-from specktrack.rt.lucas_kanade import LARGE, SMALL, fit, padded
+from specktrack.rt.lucas_kanade import LARGE, SMALL, PaddedImages, fit, padded
 from specktrack.rt.lucas_kanade_kernel import Padded
 
 UNALIGNED = 40.0  # residual where there is nothing to align
@@ -52,13 +52,16 @@ class PointFlow:
 
     def __init__(self) -> None:
         self._dense = DenseEstimator()
+        self._padded = PaddedImages()
         self._previous: NDArray[np.uint8] | None = None
-        self._begun: Future[Step] | None = None
+        self._begun: tuple[Future[Step], list[Future[Aligned]]] | None = None
 
     def begin(self, image: NDArray[np.uint8], points: FloatArray, earlier: Sequence[Patches] = ()) -> None:
         """Start on what `update` will be asked next, with the same arguments, beside what the caller does now."""
         if self._previous is not None:
-            self._begun = flow_worker().submit(self._step, self._previous, image, points, earlier)
+            step = flow_worker().submit(self._step, self._previous, image, points, None)
+            aligned = [flow_worker().submit(self._align_beside, patch, image, points, step) for patch in earlier]
+            self._begun = step, aligned
 
     def update(
         self,
@@ -76,12 +79,19 @@ class PointFlow:
         begun, self._begun = self._begun, None
         if previous is None:
             return None
-        return begun.result() if begun else self._step(previous, image, points, earlier, smooth)
+        if begun is None:
+            step = self._step(previous, image, points, smooth)
+            return replace(step, aligned=tuple(self._align(patch, image, points, step) for patch in earlier))
+        step, under_way = begun[0].result(), list(zip(earlier, begun[1], strict=True))
+        aligned: list[Aligned] = []
+        for patch, task in reversed(under_way):  # those that nobody has begun are done here meanwhile
+            aligned.append(self._align(patch, image, points, step) if task.cancel() else task.result())
+        return replace(step, aligned=tuple(reversed(aligned)))
 
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
         if self._begun is not None:
-            self._begun.result()
+            wait([self._begun[0], *self._begun[1]])
         self._previous = self._begun = None
         self._dense.reset()
 
@@ -90,18 +100,23 @@ class PointFlow:
         previous: NDArray[np.uint8],
         image: NDArray[np.uint8],
         points: FloatArray,
-        earlier: Sequence[Patches],
-        smooth: FloatArray | None = None,
+        smooth: FloatArray | None,
     ) -> Step:
         dense = None
         if smooth is None:
             dense = self._dense.estimate(previous, image, points)
             smooth = dense.at(points)
-        now = padded(image)
-        own = _each_alone(padded(previous), now, points, smooth)
-        displacement = 0.5 * (smooth + own)
-        aligned = tuple(_aligned(padded(p.image), now, p.points, points + displacement) for p in earlier)
-        return Step(displacement, 0.5 * (smooth - own), aligned, dense)
+        own = _each_alone(self._padded.of(previous), self._padded.of(image), points, smooth)
+        return Step(0.5 * (smooth + own), 0.5 * (smooth - own), (), dense)
+
+    def _align(self, patch: Patches, image: NDArray[np.uint8], points: FloatArray, step: Step) -> Aligned:
+        expected = points + step.displacement
+        return _aligned(self._padded.of(patch.image), self._padded.of(image), patch.points, expected)
+
+    def _align_beside(
+        self, patch: Patches, image: NDArray[np.uint8], points: FloatArray, step: Future[Step]
+    ) -> Aligned:
+        return self._align(patch, image, points, step.result())  # the one worker has finished it before
 
 
 @cache
