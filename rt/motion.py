@@ -91,7 +91,9 @@ class PointFlow:
     def reset(self) -> None:
         """Forget the last image: the next one starts anew."""
         if self._begun is not None:
-            wait([self._begun[0], *self._begun[1]])
+            step, aligned = self._begun
+            step.result()
+            wait(aligned)
         self._previous = self._begun = None
         self._dense.reset()
 
