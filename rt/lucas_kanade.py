@@ -49,7 +49,10 @@ def padded(image: NDArray[np.uint8]) -> Padded:
 
 
 class PaddedImages:
-    """The last images asked for, padded: each is asked for again in the frames to come."""
+    """The last images asked for, padded: each is asked for again in the frames to come.
+
+    Two threads may ask at the same time; at worst an image is padded twice.
+    """
 
     def __init__(self) -> None:
         self._kept: list[tuple[NDArray[np.uint8], Padded]] = []  # newest first

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from streams import SIDE, grid, shifted, speckle
 
-from specktrack.rt.lucas_kanade import LARGE, SMALL, fit, opencv_step, padded
+from specktrack.rt.lucas_kanade import KEPT_IMAGES, LARGE, SMALL, PaddedImages, fit, opencv_step, padded
 from specktrack.rt.lucas_kanade_kernel import MARGIN, Padded
 
 PICTURE = speckle()
@@ -79,3 +80,19 @@ def test_the_weights_of_a_patch_are_a_hill_around_its_middle() -> None:
         assert weights.sum() == pytest.approx(1.0)
         assert np.unravel_index(weights.argmax(), weights.shape) == (side // 2, side // 2)
         assert not weights[:, side:].any()
+
+
+def test_an_image_is_padded_once_as_long_as_it_is_asked_for() -> None:
+    images, first = PaddedImages(), images_of_a_stream(1)[0]
+    kept = images.of(first)
+    np.testing.assert_array_equal(kept, padded(first))
+    for later in images_of_a_stream(3 * KEPT_IMAGES):
+        images.of(later)
+        assert images.of(first) is kept, "the anchor's"
+    for later in images_of_a_stream(KEPT_IMAGES):
+        images.of(later)
+    assert images.of(first) is not kept, "nothing is kept for ever"
+
+
+def images_of_a_stream(n: int) -> list[NDArray[np.uint8]]:
+    return [shifted(PICTURE, k, 0) for k in range(n)]
