@@ -25,6 +25,8 @@ IRREGULAR_AFTER_S = 2.5
 USUAL_PERIOD_S = 0.85
 MIN_GAIN = 0.45  # of the first beats, see `FirstBeats`; breathing and noise alone stay below 0.2
 MIN_GAIN_IRREGULAR = 0.55
+CLEAR_MARGIN = 10.0  # so much leaves no doubt of the phase, however faint the beat is
+SAME_PERIOD = 0.1
 MIN_MARGIN = 5.0  # of the first beats over the same ones at another phase: a fast heart looks alike both ways
 UNFINISHED_S = 0.1  # so late an end-diastole is not certain yet
 MIN_SHORTENING = 0.015  # of the contour's length: less is jitter, not a beat
@@ -60,6 +62,7 @@ class BeatFollower:
         self._cycles: deque[float] = deque(maxlen=5)
         self._shifts: deque[float] = deque(maxlen=5)
         self._waited = 0
+        self._clear_s: deque[float] = deque(maxlen=8)  # periods seen clearly while waiting
 
     @property
     def has_rhythm(self) -> bool:
@@ -103,6 +106,10 @@ class BeatFollower:
         period = self._period(pulse)
         if period is not None and period.score >= ACCEPT:
             found = first_beats(evidence, period.seconds)
+            if self._is_half_of_a_fainter(period.seconds):
+                return None
+            if found.margin >= CLEAR_MARGIN:
+                self._clear_s.append(period.seconds)
             if found.gain >= MIN_GAIN and found.margin >= MIN_MARGIN:
                 return self._start(found.ed_s, float(times[-1]))
         if self._waited % IRREGULAR_FRAMES == 0 and times[-1] - times[0] > IRREGULAR_AFTER_S:
@@ -110,6 +117,10 @@ class BeatFollower:
             if found.gain >= MIN_GAIN_IRREGULAR and found.margin >= MIN_MARGIN:
                 return self._start(found.ed_s, float(times[-1]))
         return None
+
+    def _is_half_of_a_fainter(self, period_s: float) -> bool:
+        """True when the picture beat twice as fast before, clearly so but too faintly to be taken up."""
+        return any(abs(0.5 * period_s / clear_s - 1.0) < SAME_PERIOD for clear_s in self._clear_s)
 
     def _start(self, ed_s: list[float], now_s: float) -> Followed | None:
         certain = [ed for ed in ed_s if ed < now_s - UNFINISHED_S]

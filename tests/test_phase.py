@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from specktrack.rt import cycle
+from specktrack.rt.beat_follower import BeatFollower
 from specktrack.rt.config import PhaseConfig
 from specktrack.rt.frame import EcgChunk
 from specktrack.rt.phase import PhaseTracker, PhaseUpdate
@@ -132,6 +133,23 @@ def test_two_quick_ripples_in_the_first_second_are_not_yet_beats() -> None:
     told = play(1.05, length=wall(heart))
     assert all(u.phase is None and u.completed is None for _, u in told)
     assert any(u.phase is not None for _, u in play(2.5, length=wall(heart))), "a heart that goes on so is believed"
+
+
+def every_second_beat(heart: Heart, t: float) -> float:
+    """Length of a contour that shortens in one of two beats."""
+    k = int(np.searchsorted(heart.ed_s, t, side="right"))
+    return 190.0 * (1.0 - 0.2 * (k % 2) * heart.at(t))
+
+
+@pytest.mark.parametrize("seen_s", [None, 60 / 90, 60 / 70])
+def test_half_of_a_rhythm_that_was_clear_but_faint_before_is_not_taken_up(seen_s: float | None) -> None:
+    """As when a shadow comes over a faint heart so that only every second beat shows; 45 and 90 beats a minute."""
+    heart, follower, pulse = Heart.regular(90), BeatFollower(CONFIG), Pulse()
+    follower._clear_s.extend([] if seen_s is None else [seen_s])
+    for t in np.arange(0.0, 5.0, 1 / FPS):
+        pulse.update(t, BLANK, every_second_beat(heart, t), None)
+        follower.update(pulse)
+    assert follower.has_rhythm == (seen_s != 60 / 90)
 
 
 def test_the_phase_locks_after_two_beats_and_then_never_lets_go() -> None:
