@@ -15,7 +15,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   feature_matcher.py (matching that engines share)
                   encode_ahead.py (the next frame's features while the last one is followed)
                   torch_graph.py (an ONNX graph run by torch): torch_operators.py
-  tracker.py      points from frame to frame: motion.py (optical flow), dense_flow.py (the dense part of it),
+  tracker.py      points from frame to frame: motion.py (optical flow): dense_flow.py (the dense part of it),
+                  lucas_kanade.py (each point by itself; lucas_kanade_kernel.py, compiled)
                   correlation.py (the matching head)
                   head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores),
                   blas.py (linear algebra on one)

@@ -105,9 +105,9 @@ class BeatFollower:
             return None
         period = self._period(pulse)
         if period is not None and period.score >= ACCEPT:
-            found = first_beats(evidence, period.seconds)
             if self._is_half_of_a_fainter(period.seconds):
                 return None
+            found = first_beats(evidence, period.seconds)
             if found.margin >= CLEAR_MARGIN:
                 self._clear_s.append(period.seconds)
             if found.gain >= MIN_GAIN and found.margin >= MIN_MARGIN:

@@ -25,14 +25,14 @@ Padded = NDArray[np.float32]  # an image with its margin; also what else has row
 
 
 @njit(inline="always")
-def _touches(x: np.float32, y: np.float32, image: Padded, half: int) -> bool:
+def _touches(x: F, y: F, image: Padded, half: int) -> bool:
     """Whether a patch at x, y touches the image; its numbers are then within the margin. False for NaN."""
     height, width = image.shape[0] - 2 * MARGIN, image.shape[1] - 2 * MARGIN
     return bool(x > -half and y > -half and x < width + half and y < height + half)
 
 
 @njit(inline="always")
-def _between(x: np.float32, y: np.float32):  # type: ignore[no-untyped-def]
+def _between(x: F, y: F) -> tuple[np.int64, np.int64, F, F, F, F]:
     """The pixel of a padded image left above x, y of the image; what the four around weigh."""
     x += F(MARGIN)
     y += F(MARGIN)
@@ -42,7 +42,7 @@ def _between(x: np.float32, y: np.float32):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _read(image: Padded, x: np.float32, y: np.float32, n_rows: int, n_columns: int, out: Padded) -> None:
+def _read(image: Padded, x: F, y: F, n_rows: int, n_columns: int, out: Padded) -> None:
     """out = the picture from x, y on, bilinear."""
     left, top, w00, w01, w10, w11 = _between(x, y)
     for j in range(n_rows):
@@ -53,7 +53,7 @@ def _read(image: Padded, x: np.float32, y: np.float32, n_rows: int, n_columns: i
 
 
 @njit(inline="always")
-def _slopes(patch: Padded, weights: Padded, gx: Padded, gy: Padded):  # type: ignore[no-untyped-def]
+def _slopes(patch: Padded, weights: Padded, gx: Padded, gy: Padded) -> tuple[F, F, F]:
     """Weighted slopes of a patch, which has its border, less their mean; weighted sums of their products xx, xy, yy."""
     n_rows, n_columns = weights.shape
     mean_x, mean_y = ZERO, ZERO
@@ -81,7 +81,7 @@ def _slopes(patch: Padded, weights: Padded, gx: Padded, gy: Padded):  # type: ig
 
 
 @njit(inline="always")
-def _pull(image: Padded, x: np.float32, y: np.float32, patch: Padded, gx: Padded, gy: Padded):  # type: ignore[no-untyped-def]
+def _pull(image: Padded, x: F, y: F, patch: Padded, gx: Padded, gy: Padded) -> tuple[F, F]:
     """Sums of slope times difference between the patch, which has its border, and the picture from x, y on."""
     left, top, w00, w01, w10, w11 = _between(x, y)
     along_x, along_y = ZERO, ZERO
@@ -97,7 +97,7 @@ def _pull(image: Padded, x: np.float32, y: np.float32, patch: Padded, gx: Padded
 
 
 @njit(inline="always")
-def _part_of_step(part: np.float32, now, last):  # type: ignore[no-untyped-def]
+def _part_of_step(part: F, now: tuple[F, F], last: tuple[F, F]) -> F:
     """What part of Newton's step to take: `part` of the last one left `now` to go; the best would have left nothing."""
     ratio = (now[0] * last[0] + now[1] * last[1]) / (last[0] * last[0] + last[1] * last[1])
     is_small = now[0] * now[0] + now[1] * now[1] < SMALL_STEP_PX * SMALL_STEP_PX
@@ -105,7 +105,9 @@ def _part_of_step(part: np.float32, now, last):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _search(image: Padded, x, y, half: int, patch: Padded, gx: Padded, gy: Padded, products):  # type: ignore[no-untyped-def]
+def _search(
+    image: Padded, x: F, y: F, half: int, patch: Padded, gx: Padded, gy: Padded, products: tuple[F, F, F]
+) -> tuple[F, F, bool]:
     """Newton's steps from x, y until they are shorter than NEAR_PX; x, y, and whether they stayed in the image."""
     xx, xy, yy = products
     determinant, last, part = xx * yy - xy * xy, (ZERO, ZERO), ONE
@@ -125,7 +127,7 @@ def _search(image: Padded, x, y, half: int, patch: Padded, gx: Padded, gy: Padde
 
 
 @njit(inline="always")
-def _difference(image: Padded, x: np.float32, y: np.float32, side: int, patch: Padded, there: Padded) -> np.float32:
+def _difference(image: Padded, x: F, y: F, side: int, patch: Padded, there: Padded) -> F:
     """Mean difference between the patch, which has its border, and the picture from x, y on, read to `there`."""
     _read(image, x, y, side, side, there)
     total = ZERO
@@ -136,7 +138,15 @@ def _difference(image: Padded, x: np.float32, y: np.float32, side: int, patch: P
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def follow(before, after, start, weights, found, residual, is_found):  # type: ignore[no-untyped-def]
+def follow(
+    before: Padded,
+    after: Padded,
+    start: Padded,
+    weights: Padded,
+    found: Padded,
+    residual: Padded,
+    is_found: NDArray[np.bool_],
+) -> None:
     """Patches around start (N, 2) of one padded image in another, from found (N, 2) on, which is overwritten.
 
     weights             (side, side and more) of a patch's pixels, zero beyond its side, in sum 1

@@ -59,6 +59,7 @@ def test_every_installed_engine_follows_the_same_clip_to_the_same_places(
     row = compare(clip, followed, engine, kind)
     engine.close()
     assert row.is_within, row.complaint()
+    assert engine.precision != "fp32" or row.p99_px <= 0.002, "rounding does not grow over the clip"
 
 
 @pytest.mark.parametrize("kind", INSTALLED)

@@ -11,7 +11,6 @@ from simulated_cuda import Device
 from typer.testing import CliRunner, Result
 
 from specktrack.export.cli import app
-from specktrack.rt import parity
 from specktrack.rt.config import ModelConfig
 from specktrack.rt.engine import Engine, open_engine
 from specktrack.rt.engine_ort import OrtEngine
@@ -124,7 +123,7 @@ def test_what_was_built_before_comes_from_the_cache_unless_forced(plans: Path, t
 def test_a_plan_that_follows_points_elsewhere_is_not_kept(
     plans: Path, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity.FOLLOWED_PX, "fp16", 1e-9)
+    monkeypatch.setattr("specktrack.rt.parity.FOLLOWED_PX", 1e-9)
     result = build(tmp_path, "--points", "1,16,24")
     assert isinstance(result.exception, InputError)
     assert "tensorrt fp16 on swaying speckle" in str(result.exception)
