@@ -6,7 +6,7 @@ wire.py         messages: headers.py, packing.py; update.py (what is said of a f
 session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
   drawn.py        points that a user drew, checked
   preprocess.py   the image an engine sees; region.py (the part of it around the points),
-                  frame_encoder.py (what is encoded of it)
+                  frame_encoder.py (what is encoded of it), still_picture.py (what is taken out of it)
   window.py       the last frames with their features
   engine.py       engines: engine_ort.py, engine_ort_device.py, engine_openvino.py, engine_torch.py, engine_trt.py,
                   engine_block.py; engine_choice.py (auto), self_check.py, precision_gate.py, parity.py, cache.py;

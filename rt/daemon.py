@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from specktrack.rt.config import DaemonConfig
 from specktrack.rt.control import Commands, Control
@@ -19,6 +21,7 @@ from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.ingest import Ingest, Received
 from specktrack.rt.metrics import Metrics
+from specktrack.rt.preprocess import preprocess
 from specktrack.rt.publisher import Publisher
 from specktrack.rt.recorder import Finished, Recordings
 from specktrack.rt.security import Guard
@@ -54,7 +57,7 @@ class Daemon:
         self.facts = ServerFacts(engine.model, engine.name, version("specktrack"), delay_of(engine))
         self.streams: dict[str, Stream] = {}
         self.recordings = Recordings(config.record)
-        self._engine = encode_ahead(engine, self._next_frame)
+        self._engine = encode_ahead(engine, self._next_frame, self._prepared)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stop = Wake()
         self._is_stopping = False
@@ -186,6 +189,13 @@ class Daemon:
         """What will be tracked next, unless something newer pushes it out of the queue."""
         received = self._ingest.intake.peek()
         return received.frame if received is not None else None
+
+    def _prepared(self, frame: Frame) -> NDArray[np.uint8]:
+        """Its image, as the session of its stream will see it."""
+        stream = self.streams.get(frame.stream)
+        if stream is None:  # it begins with this frame, and is opened when that is tracked
+            return preprocess(frame.pixels, self._engine.input_size)[0]
+        return stream.session.prepared(frame)
 
     def _open(self, name: str) -> Stream:
         """A stream begins with its first frame; ingest has already held max_streams."""

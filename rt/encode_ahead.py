@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from specktrack.rt.engine import EncodesParts, Engine, Features
 from specktrack.rt.feature_matcher import FeatureMatcher
 from specktrack.rt.frame import Frame
-from specktrack.rt.preprocess import preprocess
 from specktrack.rt.region import Region, whole
 from specktrack.rt.windowed import WindowedEngine
 
@@ -24,26 +23,32 @@ Image = NDArray[np.uint8]
 
 
 def encode_ahead(
-    engine: Engine | WindowedEngine, next_frame: Callable[[], Frame | None]
+    engine: Engine | WindowedEngine, next_frame: Callable[[], Frame | None], prepared: Callable[[Frame], Image]
 ) -> "Engine | WindowedEngine | EncodeAhead":
     """The engine with its encoder one frame ahead, where that is of use; else the engine itself."""
     if isinstance(engine, FeatureMatcher) and len(os.sched_getaffinity(0)) > 1:
-        return EncodeAhead(engine, next_frame)
+        return EncodeAhead(engine, next_frame, prepared)
     return engine
 
 
 class EncodeAhead:
     """An engine that matches on the host, with its encoder one frame ahead."""
 
-    def __init__(self, engine: Engine, next_frame: Callable[[], Frame | None]) -> None:
-        """next_frame: the frame that will most likely be asked for next, None when none waits."""
+    def __init__(
+        self, engine: Engine, next_frame: Callable[[], Frame | None], prepared: Callable[[Frame], Image]
+    ) -> None:
+        """Begin with the frame that will most likely be asked for next.
+
+        next_frame  that frame, None when none waits
+        prepared    its image, as the session will ask for it
+        """
         self.name, self.model, self.input_size = engine.name, engine.model, engine.input_size
         self.fusion, self.confidence_curve = engine.fusion, engine.confidence_curve
         self.n_ahead = 0  # pictures whose features were begun before they were asked for
         self.precision = engine.precision
         self.templates, self.evidence = engine.templates, engine.evidence
         self._engine = engine
-        self._next_frame = next_frame
+        self._next_frame, self._prepared = next_frame, prepared
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self._begun: Future[tuple[Image, Features]] | None = None
         self._begun_part = whole(engine.input_size)
@@ -79,7 +84,7 @@ class EncodeAhead:
         return features
 
     def _encode_frame(self, frame: Frame, part: Region) -> tuple[Image, Features]:
-        image, _ = preprocess(frame.pixels, self.input_size)
+        image = self._prepared(frame)
         return image, self._encoded(image, part)
 
     def _encoded(self, image: Image, part: Region) -> Features:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from specktrack.rt.beat import RecordedBeat
 from specktrack.rt.beat_measure import Moments, measure
 from specktrack.rt.clip import Clip
-from specktrack.rt.config import SessionConfig
+from specktrack.rt.config import MatchConfig, SessionConfig
 from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.drift import joined
 from specktrack.rt.engine import Engine
@@ -28,6 +28,7 @@ from specktrack.rt.preprocess import preprocess
 from specktrack.rt.retrack import Retracking
 from specktrack.rt.segment_quality import Strays, judge
 from specktrack.rt.settle import settled
+from specktrack.rt.still_picture import without_still_picture
 from specktrack.rt.update import BeatEvents, BeatMeasures, Group, SettledBeat
 from specktrack.rt.window import WindowEntry
 from specktrack.rt.windowed import WindowedEngine
@@ -96,7 +97,7 @@ def known_beat(
     live    (T, N, 3) x, y in source pixels, confidence, as they were followed forwards
     """
     time_s = np.arange(len(images)) / frame_rate_hz
-    entries, scale = _entries(images, time_s, engine)
+    entries, scale = _entries(images, time_s, engine, config.match)
     again = _again(entries, live, scale, engine, config)
     seq = np.arange(events.ed, events.ed + len(images))
     t_ns = np.round(seq * 1e9 / frame_rate_hz).astype(np.int64)
@@ -151,12 +152,13 @@ def measured_open(
 
 
 def _entries(
-    images: Sequence[NDArray[np.uint8]], time_s: NDArray[np.float64], engine: Engine
+    images: Sequence[NDArray[np.uint8]], time_s: NDArray[np.float64], engine: Engine, config: MatchConfig
 ) -> tuple[list[WindowEntry], ImageScale]:
     seen = [preprocess(image, engine.input_size) for image in images]
+    followed = without_still_picture([image for image, _ in seen], engine, config)
     entries = [
         WindowEntry(k, float(t), image, engine.encode(image))
-        for k, (t, (image, _)) in enumerate(zip(time_s, seen, strict=True))
+        for k, (t, image) in enumerate(zip(time_s, followed, strict=True))
     ]
     return entries, seen[0][1]
 

@@ -3,18 +3,24 @@
 import time
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray, Geometry
 from specktrack.rt.session import PointsSet, Session
+from specktrack.rt.still_picture import StillPicture
 from specktrack.rt.update import Group, GroupKind, SettledBeat, Update
 from specktrack.rt.windowed import WindowedEngine
 
 
-def open_session(stream: str, config: SessionConfig, engine: Engine | WindowedEngine) -> "Session | LateSession":
-    """The session for this kind of engine."""
-    session = Session(stream, config, engine)
+def open_session(
+    stream: str, config: SessionConfig, engine: Engine | WindowedEngine, still: StillPicture | None = None
+) -> "Session | LateSession":
+    """The session for this kind of engine; `still` as in Session."""
+    session = Session(stream, config, engine, still)
     return LateSession(session) if isinstance(engine, WindowedEngine) else session
 
 
@@ -34,6 +40,10 @@ class LateSession:
     def groups(self) -> tuple[Group, ...]:
         """The groups of points followed now."""
         return self._session.groups
+
+    def prepared(self, frame: Frame) -> NDArray[np.uint8]:
+        """See Session.prepared."""
+        return self._session.prepared(frame)
 
     @property
     def geometry(self) -> Geometry | None:

@@ -1,7 +1,9 @@
 """A whole clip through the same session as a live stream, forward from the drawn frame and backward to the first."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.late_session import open_session
 from specktrack.rt.points import PointsFile
+from specktrack.rt.preprocess import preprocess
+from specktrack.rt.still_picture import MEMORY_FRAMES, StillPicture, share_for
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.update import Group, SettledBeat, StrainSample, Update
 from specktrack.rt.windowed import WindowedEngine
@@ -57,12 +61,15 @@ def track_clip(
 ) -> TrackedClip:
     """Track the drawn points through every frame of the clip.
 
+    What stands still in the picture is learned from the first frames before any is followed: a clip is often shorter
+    than the beat that a live stream takes for it.
     Frames before the drawn one are tracked in reversed time by a second session without re-anchoring: phase and
     strain mean nothing there, so both are taken in forward order. They are held in memory for it.
     on_frame is called once for each frame tracked, in either direction.
     Raises InputError when the clip ends before the drawn frame, ControlError when the points cannot be set.
     """
-    session = open_session(_STREAM, config, engine)
+    still = _still_picture(clip, engine, config)
+    session = open_session(_STREAM, config, engine, deepcopy(still))
     updates: list[Update] = []
     earlier: list[GreyFrame] = []
     for frame in _frames(clip, clip.frames(), frame_rate_hz):
@@ -80,11 +87,16 @@ def track_clip(
         )
     groups = updates[-1].groups or session.groups
     at_query = _query_points(drawn, sum(group.count for group in groups))
-    backward = _track_backward(clip, drawn, engine, config, frame_rate_hz, earlier, on_frame)
+    backward = _track_backward(clip, drawn, engine, config, still, frame_rate_hz, earlier, on_frame)
     forward = [_as_many(update.points, len(at_query)) for update in updates[drawn.frame + 1 :]]
     points = np.stack([*backward[::-1], at_query, *forward])
     strain, is_from_ed = _strain(points, groups, updates, drawn.frame, clip, config)
     return TrackedClip(points, groups, drawn.frame, tuple(updates), strain, is_from_ed)
+
+
+def _still_picture(clip: Clip, engine: Engine | WindowedEngine, config: SessionConfig) -> StillPicture:
+    images = (preprocess(grey, engine.input_size)[0] for grey in islice(clip.frames(), MEMORY_FRAMES))
+    return StillPicture.of(images, share_for(engine, config.match))
 
 
 def _frames(clip: Clip, pixels: Iterator[GreyFrame], frame_rate_hz: float) -> Iterator[Frame]:
@@ -98,6 +110,7 @@ def _track_backward(
     drawn: PointsFile,
     engine: Engine | WindowedEngine,
     config: SessionConfig,
+    still: StillPicture,
     frame_rate_hz: float,
     earlier: list[GreyFrame],
     on_frame: Callable[[], None],
@@ -105,7 +118,7 @@ def _track_backward(
     """Points (N, 3) of frame drawn.frame - 1, drawn.frame - 2, ... 0."""
     if drawn.frame == 0:
         return []
-    session = open_session(_STREAM, config.model_copy(update={"anchor": AnchorConfig(enabled=False)}), engine)
+    session = open_session(_STREAM, config.model_copy(update={"anchor": AnchorConfig(enabled=False)}), engine, still)
     updates: list[Update] = []
     for frame in _frames(clip, iter(earlier[::-1]), frame_rate_hz):
         updates += session.answers(frame)

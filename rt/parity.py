@@ -21,6 +21,7 @@ from specktrack.rt.errors import InputError
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.position import inside, soft_argmax
 from specktrack.rt.preprocess import preprocess
+from specktrack.rt.still_picture import without_still_picture
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.tracker import PointTracker
 
@@ -98,8 +99,9 @@ def follow(engine: Engine, clip: VerifyClip, around: FloatArray | None = None) -
     units = np.float32(UNIT_PX / engine.input_size[1])
     found, seen = [], []
     template = None
-    for k, frame in enumerate(clip.frames):
-        image, scale = preprocess(frame, engine.input_size)
+    pairs = [preprocess(frame, engine.input_size) for frame in clip.frames]
+    scale = pairs[0][1]
+    for k, image in enumerate(without_still_picture([image for image, _ in pairs], engine, MatchConfig())):
         tracker.look_ahead(image)
         features = engine.encode(image)
         if template is None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specktrack.rt.anchor import AnchorPolicy
 from specktrack.rt.beat import BeatHistory
@@ -28,6 +29,7 @@ from specktrack.rt.preprocess import preprocess
 from specktrack.rt.pulse import wall_length
 from specktrack.rt.same_phase import SamePhase
 from specktrack.rt.settle import BeatSettler
+from specktrack.rt.still_picture import StillPicture, share_for
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.update import AnchorInfo, BeatEvents, Group, GroupKind, SettledBeat, StrainSample, Update
 from specktrack.rt.window import RollingWindow, WindowEntry
@@ -46,13 +48,17 @@ class PointsSet:
 class Session:
     """Follows points through one stream. One thread."""
 
-    def __init__(self, stream: str, config: SessionConfig, engine: Engine | WindowedEngine) -> None:
+    def __init__(
+        self, stream: str, config: SessionConfig, engine: Engine | WindowedEngine, still: StillPicture | None = None
+    ) -> None:
+        """still: what is known of the pattern that does not move, where the clip is at hand; absent: it is learned."""
         self.stream = stream
         self._config = config
         self._engine = engine
         self._window = RollingWindow(config.window.frames)
         self._tracker = open_tracker(engine, config.match)
         self._encoder = FrameEncoder(engine)
+        self._still = still or StillPicture(share_for(engine, config.match))
         self._phase = PhaseTracker(config.phase)
         self._anchors = AnchorPolicy(config.anchor)
         self._same_phase = SamePhase()
@@ -67,6 +73,7 @@ class Session:
         self._stage_ms: dict[str, float] = {}
         self._settled: tuple[SettledBeat, ...] = ()  # since the last answer
         self._is_behind = False  # is there something to catch up with?
+        self._unlearned: tuple[NDArray[np.uint8], float] | None = None  # the newest image as it came, and its time
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -92,6 +99,10 @@ class Session:
         """Let the engine see the next frames together before each gets its `update`; they must go on from the last."""
         self._tracker.foresee([preprocess(frame.pixels, self._engine.input_size)[0] for frame in frames])
 
+    def prepared(self, frame: Frame) -> NDArray[np.uint8]:
+        """The image of a frame that waits, as the engine will be asked to encode it; safe from another thread."""
+        return self._still.taken_out(preprocess(frame.pixels, self._engine.input_size)[0])
+
     def answers(self, frame: Frame) -> list[Update]:
         """As late_session.LateSession: what this frame lets be said, here of itself alone."""
         return [self.update(frame)]
@@ -105,7 +116,8 @@ class Session:
         self.catch_up()
         message = self._check_continuity(frame)
         with self._stage("preprocess"):
-            image, self._scale = preprocess(frame.pixels, self._engine.input_size)
+            shown, self._scale = preprocess(frame.pixels, self._engine.input_size)
+            image = self._still.taken_out(shown)
         self._tracker.look_ahead(image)
         with self._stage("encode"):
             entry = self._encoder.encode(frame.seq, frame.time_s, image, self._tracker.points)
@@ -115,6 +127,7 @@ class Session:
             points = self._published_points()
             update = self._analyse(frame, entry, points, motion_px_s)
         self._is_behind = bool(self._groups)
+        self._unlearned = shown, frame.time_s
         return replace(update, stage_ms=dict(self._stage_ms), message=message, is_new_epoch=bool(message))
 
     def catch_up(self, spare_s: float | None = None) -> None:
@@ -122,6 +135,9 @@ class Session:
 
         spare_s  how long until that frame is to be expected, for what can wait; None: as long as it takes
         """
+        if self._unlearned is not None:
+            self._still.learn(*self._unlearned)
+            self._unlearned = None
         if self._is_behind:
             self._is_behind = False
             started_s = time.perf_counter()
@@ -205,6 +221,7 @@ class Session:
         return ""
 
     def _start_epoch(self) -> None:
+        self._still.reset()
         self._window.clear()
         self._phase.reset()
         self._forget_points()

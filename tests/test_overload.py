@@ -39,7 +39,7 @@ def settings(queue: int = QUEUE) -> DaemonConfig:
 def test_what_was_encoded_ahead_is_what_would_have_been_encoded(engine: Engine) -> None:
     pictures = [shifted(speckle(), k, 0) for k in range(3)]
     frames: list[Frame | None] = [frame(pictures[1], 1), frame(pictures[2], 2), None]
-    ahead = EncodeAhead(engine, lambda: frames.pop(0))
+    ahead = EncodeAhead(engine, lambda: frames.pop(0), lambda waiting: np.asarray(waiting.pixels, np.uint8))
     try:
         for picture in pictures:
             for ours, theirs in zip(ahead.encode(picture), engine.encode(picture), strict=True):
@@ -52,7 +52,7 @@ def test_what_was_encoded_ahead_is_what_would_have_been_encoded(engine: Engine) 
 def test_a_frame_that_a_newer_one_pushed_out_was_encoded_in_vain_and_no_harm_is_done(engine: Engine) -> None:
     first, lost, newest = (shifted(speckle(), k, 0) for k in range(3))
     frames: list[Frame | None] = [frame(lost, 1), None]
-    ahead = EncodeAhead(engine, lambda: frames.pop(0))
+    ahead = EncodeAhead(engine, lambda: frames.pop(0), lambda waiting: np.asarray(waiting.pixels, np.uint8))
     try:
         ahead.encode(first)
         np.testing.assert_array_equal(ahead.encode(newest)[0], engine.encode(newest)[0])

@@ -41,7 +41,7 @@ ALLOWED = {
         "specktrack.rt.tracker",
         "specktrack.rt.clip",
         "specktrack.rt.session",  # what is judged is what runs
-        *(f"specktrack.rt.{name}" for name in ("drift", "known_beat", "retrack", "window")),
+        *(f"specktrack.rt.{name}" for name in ("drift", "known_beat", "retrack", "still_picture", "window")),
         "specktrack.rt.frame",
         "specktrack.rt.update",
     ),

@@ -1,7 +1,8 @@
 """Trackers put to work on one annotated clip, forward and backward from its query frame.
 
-Networks and block matching run through the tracker of the stream (rt/tracker.py) without re-anchoring; the classical
-flows beside them see the same images.
+Networks and block matching run through the tracker of the stream (rt/tracker.py) without re-anchoring. What stands
+still in the picture is learned from the clip before it is followed, as rt-track does and a stream has from the beat
+before. The classical flows beside them see the same images as they come.
 """
 
 import time
@@ -14,6 +15,7 @@ from specktrack.rt.config import MatchConfig, ModelConfig
 from specktrack.rt.engine import Engine, open_engine
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.preprocess import preprocess
+from specktrack.rt.still_picture import without_still_picture
 from specktrack.rt.tracker import PointTracker
 from specktrack.training.cases import Case
 from specktrack.training.classical import CLASSICAL
@@ -145,10 +147,12 @@ def _through_stream(
 ) -> tuple[FloatArray, FloatArray]:
     tracks = np.empty((len(points), len(case.frames), 2), np.float32)
     confidence = np.ones(tracks.shape[:2], np.float32)
+    pairs = [preprocess(frame, engine.input_size) for frame in case.frames]
+    images, scale = without_still_picture([image for image, _ in pairs], engine, config), pairs[0][1]
     for order in _orders(case):
         tracker = PointTracker(engine, config)
         for step, k in enumerate(order):
-            image, scale = preprocess(case.frames[k], engine.input_size)
+            image = images[k]
             tracker.look_ahead(image)
             features = engine.encode(image)
             if step == 0:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from specktrack.rt.config import MatchConfig
 from specktrack.rt.fusion import N_MEASURED
 from specktrack.rt.geometry import FloatArray
+from specktrack.rt.still_picture import without_still_picture
 from specktrack.rt.tracker import PointTracker
 from specktrack.training.augment import AffineRanges, random_affine, random_appearance, warp_frames, warp_points
 from specktrack.training.clip_format import TrainingClip
@@ -59,7 +60,8 @@ def record_sequence(
         return None
     chosen = rng.permutation(seen)[:n_points]
     truth, counts = tracks[chosen][:, order].transpose(1, 0, 2), visible[chosen][:, order].T
-    return _follow(engine, frames[order], truth, counts)
+    followed = np.stack(without_still_picture(list(frames), engine, MatchConfig()))
+    return _follow(engine, followed[order], truth, counts)
 
 
 def _augmented(

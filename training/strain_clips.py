@@ -17,6 +17,7 @@ from specktrack.rt.geometry import FloatArray, Geometry
 from specktrack.rt.known_beat import measured_open
 from specktrack.rt.preprocess import preprocess
 from specktrack.rt.retrack import Retracking
+from specktrack.rt.still_picture import without_still_picture
 from specktrack.rt.tracker import PointTracker
 from specktrack.rt.update import Group
 from specktrack.rt.window import WindowEntry
@@ -45,7 +46,7 @@ def try_clip(path: Path, settings: SessionConfig, engine: Engine) -> HeartScore 
         return None
     height, width = clip.frames.shape[1:]
     geometry = Geometry(height, width, clip.mm_per_px)
-    entries = _entries(clip, ed, rest, engine)
+    entries = _entries(clip, ed, rest, settings, engine)
     scale = preprocess(clip.frames[ed], engine.input_size)[1]
     live = _forward(entries, scale.forward(line[0]), settings, engine)
     again = Retracking(engine, settings.match, entries, len(entries) - 1, live[-1, :, :2])
@@ -87,12 +88,10 @@ def _is_in_picture(clip: TrainingClip, line: FloatArray) -> bool:
     return bool(inside.all() and lit[at[:, 1], at[:, 0]].all())
 
 
-def _entries(clip: TrainingClip, first: int, last: int, engine: Engine) -> list[WindowEntry]:
-    entries = []
-    for k in range(first, last + 1):
-        image = preprocess(clip.frames[k], engine.input_size)[0]
-        entries.append(WindowEntry(k, k / clip.frame_rate_hz, image, engine.encode(image)))
-    return entries
+def _entries(clip: TrainingClip, first: int, last: int, settings: SessionConfig, engine: Engine) -> list[WindowEntry]:
+    shown = [preprocess(frame, engine.input_size)[0] for frame in clip.frames]
+    images = without_still_picture(shown, engine, settings.match)
+    return [WindowEntry(k, k / clip.frame_rate_hz, images[k], engine.encode(images[k])) for k in range(first, last + 1)]
 
 
 def _forward(entries: Sequence[WindowEntry], points: FloatArray, settings: SessionConfig, engine: Engine) -> FloatArray:
