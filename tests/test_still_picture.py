@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from streams import SIDE, frame, shifted, speckle
+from streams import SIDE, frame, grid, shifted, speckle
 
 from specktrack.rt.config import MatchConfig, ModelConfig, SessionConfig
 from specktrack.rt.engine import Engine, open_engine
@@ -58,7 +58,7 @@ def test_of_haze_over_moving_speckle_a_part_is_taken_out() -> None:
 def test_flow_behind_haze_is_pulled_to_a_standstill_less() -> None:
     shown = hazy(swaying())
     still = learned(shown)
-    points = np.mgrid[SIDE // 4 : 3 * SIDE // 4 : 16, SIDE // 4 : 3 * SIDE // 4 : 16].reshape(2, -1).T.astype(np.float32)
+    points = grid()
     before, after = 48, 50  # where it moves fastest
     true_px = sway_px(after) - sway_px(before)
 
