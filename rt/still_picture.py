@@ -80,9 +80,10 @@ class StillPicture:
 
     def taken_out(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image without the share of the still pattern that is known by now."""
-        if self._pattern is None:
+        pattern = self._pattern  # read once: a frame that waits is prepared on another thread
+        if pattern is None:
             return image
-        return np.asarray(cv2.subtract(image, self._pattern, dtype=cv2.CV_8U), np.uint8)
+        return np.asarray(cv2.subtract(image, pattern, dtype=cv2.CV_8U), np.uint8)
 
     def _add(self, image: NDArray[np.uint8]) -> None:
         if self._mean is None:
