@@ -87,7 +87,7 @@ class MatchConfig(Section):
     lost_sigma_px: float = Field(default=8.0, gt=0)  # of the prior after missing frames
     trust_rate: float = Field(default=0.2, gt=0, le=1)  # share of a new frame in a point's averaged confidence
     lost_below: float = Field(default=0.1, ge=0, le=1)  # averaged confidence under which a point is lost
-    still_share: float = Field(default=0.33, ge=0, lt=1)  # of the pattern that does not move, taken out
+    still_share: float = Field(default=0.3, ge=0, lt=1)  # of the pattern that does not move, taken out
     identity_share: float = Field(default=0.5, ge=0, le=1)  # of the anchor weight; the rest is the latest diastasis'
 
 

@@ -14,7 +14,7 @@ from specktrack.rt.session import Session
 from specktrack.rt.still_picture import BLIND_S, SURE_S, StillPicture, share_for
 
 Image = NDArray[np.uint8]
-SHARE = 0.4
+SHARE = 0.3
 RATE_HZ = 50.0
 N_FRAMES = 100
 
