@@ -49,7 +49,10 @@ class StillPicture:
 
     @staticmethod
     def of(images: Iterable[NDArray[np.uint8]], share: float) -> "StillPicture":
-        """Of a clip that is at hand as a whole: its mean is known before the first frame is followed."""
+        """Of a clip that is at hand: its mean is known before the first frame is followed.
+
+        A clip shorter than the memory is known as a whole; nothing more is learned while it is followed.
+        """
         still = StillPicture(share)
         image = None
         for image in images:
@@ -57,6 +60,7 @@ class StillPicture:
         if image is not None:
             still._seen_s = SURE_S
             still._renew(image)
+            still._is_whole = still._n_seen < MEMORY_FRAMES
         return still
 
     def reset(self) -> None:
@@ -66,10 +70,11 @@ class StillPicture:
         self._n_seen = 0
         self._seen_s = 0.0
         self._last_s: float | None = None
+        self._is_whole = False
 
     def learn(self, image: NDArray[np.uint8], time_s: float) -> None:
         """Look at an image as it came, after it was followed."""
-        if self._share == 0.0:
+        if self._share == 0.0 or self._is_whole:
             return
         if self._last_s is not None:
             self._seen_s += min(max(time_s - self._last_s, 0.0), LONGEST_STEP_S)

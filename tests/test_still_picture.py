@@ -108,6 +108,15 @@ def test_a_clip_at_hand_is_known_from_its_first_frame_as_a_stream_is_later() -> 
     assert np.abs(at_once.astype(int) - later.astype(int)).mean() < 1.5
 
 
+def test_a_short_clip_is_known_as_a_whole_and_learned_only_once() -> None:
+    images = hazy(swaying(50))
+    still = StillPicture.of(images, SHARE)
+    before = still.taken_out(images[3])
+    for k, image in enumerate(images):
+        still.learn(image, k / RATE_HZ)
+    np.testing.assert_array_equal(still.taken_out(images[3]), before)
+
+
 def test_another_picture_begins_from_nothing() -> None:
     still = learned(hazy(swaying()))
     still.reset()
