@@ -18,7 +18,7 @@ from specktrack.rt.geometry import FloatArray
 from specktrack.rt.late_session import open_session
 from specktrack.rt.points import PointsFile
 from specktrack.rt.preprocess import preprocess
-from specktrack.rt.still_picture import MEMORY_FRAMES, StillPicture, share_for
+from specktrack.rt.still_picture import StillPicture, memory_frames, share_for
 from specktrack.rt.strain import StrainMeter
 from specktrack.rt.update import Group, SettledBeat, StrainSample, Update
 from specktrack.rt.windowed import WindowedEngine
@@ -68,7 +68,7 @@ def track_clip(
     on_frame is called once for each frame tracked, in either direction.
     Raises InputError when the clip ends before the drawn frame, ControlError when the points cannot be set.
     """
-    still = _still_picture(clip, engine, config)
+    still = _still_picture(clip, engine, config, frame_rate_hz)
     session = open_session(_STREAM, config, engine, deepcopy(still))
     updates: list[Update] = []
     earlier: list[GreyFrame] = []
@@ -94,9 +94,12 @@ def track_clip(
     return TrackedClip(points, groups, drawn.frame, tuple(updates), strain, is_from_ed)
 
 
-def _still_picture(clip: Clip, engine: Engine | WindowedEngine, config: SessionConfig) -> StillPicture:
-    images = (preprocess(grey, engine.input_size)[0] for grey in islice(clip.frames(), MEMORY_FRAMES))
-    return StillPicture.of(images, share_for(engine, config.match))
+def _still_picture(
+    clip: Clip, engine: Engine | WindowedEngine, config: SessionConfig, frame_rate_hz: float
+) -> StillPicture:
+    memory = memory_frames(frame_rate_hz)
+    images = (preprocess(grey, engine.input_size)[0] for grey in islice(clip.frames(), memory))
+    return StillPicture.of(images, share_for(engine, config.match), memory)
 
 
 def _frames(clip: Clip, pixels: Iterator[GreyFrame], frame_rate_hz: float) -> Iterator[Frame]:

@@ -19,7 +19,7 @@ from specktrack.rt.geometry import FloatArray
 from specktrack.rt.windowed import WindowedEngine
 
 FINE_UNITS = 3.0  # reach of the detail that counts (SD of a Gaussian), pixels of an image 256 across
-MEMORY_FRAMES = 100  # of the running mean, a beat or two
+MEMORY_FRAMES, MEMORY_S = 100, 1.8  # of the running mean: so many frames and so long at least, a beat or two
 RENEWED_FRAMES = 16  # between two looks at the mean: the answers between them see the same still pattern
 BLIND_S, SURE_S = 0.4, 1.2  # of a stream: so long nothing is taken out, and from then on the whole share
 LONGEST_STEP_S = 0.1  # a pause teaches nothing
@@ -29,6 +29,11 @@ MOVING_SHARE = 0.2  # of the fine detail's variance: where less of the picture d
 def share_for(engine: Engine | WindowedEngine, config: MatchConfig) -> float:
     """The share for an engine: trackers of others and block matching see every image as it comes."""
     return 0.0 if isinstance(engine, WindowedEngine) or engine.fusion is None else config.still_share
+
+
+def memory_frames(rate_hz: float) -> int:
+    """How many frames the running mean is of: a fast scanner shows a beat in more of them."""
+    return max(MEMORY_FRAMES, round(MEMORY_S * rate_hz))
 
 
 def without_still_picture(
@@ -48,19 +53,20 @@ class StillPicture:
         self.reset()
 
     @staticmethod
-    def of(images: Iterable[NDArray[np.uint8]], share: float) -> "StillPicture":
+    def of(images: Iterable[NDArray[np.uint8]], share: float, memory: int = MEMORY_FRAMES) -> "StillPicture":
         """Of a clip that is at hand: its mean is known before the first frame is followed.
 
-        A clip shorter than the memory is known as a whole; nothing more is learned while it is followed.
+        memory  frames, of `memory_frames`; a clip that is shorter is known as a whole, and nothing more is learned
+                while it is followed
         """
         still = StillPicture(share)
         image = None
         for image in images:
-            still._add(image)
+            still._add(image, memory)
         if image is not None:
             still._seen_s = SURE_S
             still._renew(image)
-            still._is_whole = still._n_seen < MEMORY_FRAMES
+            still._is_whole = still._n_seen < memory
         return still
 
     def reset(self) -> None:
@@ -79,7 +85,7 @@ class StillPicture:
         if self._last_s is not None:
             self._seen_s += min(max(time_s - self._last_s, 0.0), LONGEST_STEP_S)
         self._last_s = time_s
-        self._add(image)
+        self._add(image, memory_frames(self._n_seen / self._seen_s if self._seen_s > 0.0 else 0.0))
         if self._n_seen % RENEWED_FRAMES == 0:
             self._renew(image)
 
@@ -90,11 +96,11 @@ class StillPicture:
             return image
         return np.asarray(cv2.subtract(image, pattern, dtype=cv2.CV_8U), np.uint8)
 
-    def _add(self, image: NDArray[np.uint8]) -> None:
+    def _add(self, image: NDArray[np.uint8], memory: int) -> None:
         if self._mean is None:
             self._mean = np.zeros(image.shape, np.float32)
         self._n_seen += 1
-        cv2.accumulateWeighted(image, self._mean, 1.0 / min(self._n_seen, MEMORY_FRAMES))
+        cv2.accumulateWeighted(image, self._mean, 1.0 / min(self._n_seen, memory))
 
     def _renew(self, image: NDArray[np.uint8]) -> None:
         """From the mean to the pattern; a beat must have passed, and something must move, for it to be believed."""

@@ -11,7 +11,7 @@ from specktrack.rt.config import MatchConfig, ModelConfig, SessionConfig
 from specktrack.rt.engine import Engine, open_engine
 from specktrack.rt.lucas_kanade import SMALL, fit, padded
 from specktrack.rt.session import Session
-from specktrack.rt.still_picture import BLIND_S, SURE_S, StillPicture, share_for
+from specktrack.rt.still_picture import BLIND_S, MEMORY_FRAMES, SURE_S, StillPicture, memory_frames, share_for
 
 Image = NDArray[np.uint8]
 SHARE = 0.3
@@ -122,6 +122,20 @@ def test_another_picture_begins_from_nothing() -> None:
     still.reset()
     image = swaying(1)[0]
     assert still.taken_out(image) is image
+
+
+def test_a_fast_scanner_is_remembered_for_as_long_as_a_slow_one() -> None:
+    """At 400 frames a second a hundred frames are a quarter of a beat: what they have in common is no haze."""
+    assert memory_frames(50.0) == memory_frames(55.0) == MEMORY_FRAMES
+    assert memory_frames(400.0) == 720
+    images = [shifted(speckle(), sway_px(k / 8), 0) for k in range(0, 800, 2)]
+    slow, fast = StillPicture(SHARE), StillPicture(SHARE)
+    for k, image in enumerate(images[::4]):
+        slow.learn(image, k / RATE_HZ)
+    for k, image in enumerate(images):
+        fast.learn(image, k / (4 * RATE_HZ))
+    difference = slow.taken_out(images[6]).astype(int) - fast.taken_out(images[6]).astype(int)
+    assert np.abs(difference).mean() < 1.0
 
 
 def test_a_pause_is_no_beat() -> None:
