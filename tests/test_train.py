@@ -130,10 +130,26 @@ def test_hidden_points_without_a_position_do_not_harm_training(clips: Path, tmp_
     assert load_checkpoint(tmp_path / "out" / "last.pt").step == 2
 
 
-def test_half_precision_training_runs_on_a_cpu(clips: Path, tmp_path: Path) -> None:
-    Trainer(config_of(clips, tmp_path, steps=1, precision="bf16-mixed")).run()
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)])
+def test_convolutions_are_trained_in_the_precision_that_is_asked_for(
+    clips: Path, tmp_path: Path, precision: str, expected: torch.dtype
+) -> None:
+    trainer, seen = Trainer(config_of(clips, tmp_path, steps=1, precision=precision)), []
+    trainer.network.stem[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    trainer.run()
+    assert set(seen) == {expected}
     network = load_checkpoint(tmp_path / "last.pt").state["network"]
     assert all(tensor.isfinite().all() for tensor in network.values())
+
+
+def test_bf16_is_chosen_where_the_processor_has_units_for_it(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for has_units, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_units=has_units: has_units)
+        trainer = Trainer(config_of(clips, tmp_path / expected, steps=1, precision="auto"))
+        assert trainer.fabric.strategy.precision.precision == expected
 
 
 @pytest.mark.parametrize(

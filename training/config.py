@@ -35,7 +35,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)  # averaging of the weights in network.pt; 0 switches it off
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # bf16 where the machine has units for it
     accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
     devices: int = Field(default=1, ge=1)  # on each machine; the batch is that of one device
     num_nodes: int = Field(default=1, ge=1)  # machines, started by torchrun
