@@ -79,17 +79,24 @@ def judge(
                 reason = f"{words} {off_mm:.1f} mm" if math.isfinite(off_mm) else "points were lost"
         quality.append(sure * min(max(1.0 - 0.5 * worst, 0.0), 1.0))
         why.append(reason)
-    return SegmentQuality(tuple(quality), tuple(why), _unsure_ends(tracks, smoother, config))
+    unsure = tuple(
+        f"confidence {sure:.2f} at one end" if sure < config.min_end_confidence else None
+        for sure in end_confidence(tracks, smoother)
+    )
+    return SegmentQuality(tuple(quality), tuple(why), unsure)
 
 
-def _unsure_ends(tracks: FloatArray, smoother: ContourSmoother, config: StrainConfig) -> tuple[str | None, ...]:
-    """Of each segment, what its less sure end says; around an end, a third of a segment to both sides."""
+def end_confidence(tracks: FloatArray, smoother: ContourSmoother) -> tuple[float, ...]:
+    """(S,) mean confidence at the less sure end of each segment, a third of a segment to both sides of it.
+
+    tracks (T, n, 3) x, y, confidence over a beat; a lost point counts as 0.
+    """
     sure = np.nan_to_num(tracks[:, :, 2]).mean(axis=0)
     worst = []
     for first, last in smoother.point_ranges:
         reach = (last - first) // 3
         worst.append(min(float(sure[max(end - reach, 0) : end + reach + 1].mean()) for end in (first, last)))
-    return tuple(f"confidence {w:.2f} at one end" if w < config.min_end_confidence else None for w in worst)
+    return tuple(worst)
 
 
 def mm_per_px(at_ed: FloatArray, geometry: Geometry) -> float:

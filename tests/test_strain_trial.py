@@ -1,5 +1,7 @@
 """A heart of known strain through the real session, and the report of many."""
 
+import re
+
 import numpy as np
 import pytest
 from shrinking import ES_S, PERIOD_S, RATE_HZ, REST_S, shrinking
@@ -123,3 +125,20 @@ def test_the_report_tells_slow_hearts_from_fast_ones_and_frame_rates_apart() -> 
     assert "60 to 80" not in text
     assert "| 30 | 1 | -2.00 |" in text
     assert "| 80 | 2 | +1.00 | 0.00 |" in text
+
+
+def test_strain_that_scatters_from_beat_to_beat_has_not_moved_and_strain_that_wanders_has() -> None:
+    beat = score("a", -18.0).beats[0]
+
+    def session(name: str, errors: list[float]) -> HeartScore:
+        beats = tuple(
+            beat.model_copy(update={"beat": k, "truth": -18.0, "measured": -18.0 + error})
+            for k, error in enumerate(errors)
+        )
+        return HeartScore(name=name, n_true_beats=len(beats), beats=beats, stray_mm=(0.0, 0.1))
+
+    scattering = session("scatters", [0.5, 0.0, -0.5, 0.0] * 7 + [0.5])
+    wandering = session("wanders", [0.1 * k for k in range(31)])
+    text = markdown(StrainEvalConfig(), Findings([scattering], {"re-anchoring": [scattering, wandering]}))
+    moved = {name: float(re.search(rf"\| {name} \|.* ([+-]\d\.\d\d) \|", text)[1]) for name in ("scatters", "wanders")}
+    assert moved == {"scatters": pytest.approx(0.0), "wanders": pytest.approx(3.0)}

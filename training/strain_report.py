@@ -21,6 +21,7 @@ ROWS: dict[str, Reading] = {
     "the true contour at the ED and ES found (timing alone)": lambda beat: beat.timed,
 }
 RATE_BANDS_BPM = ((0.0, 60.0), (60.0, 80.0), (80.0, 1000.0))
+FEWEST_DRIFT_BEATS = 6  # accepted ones, to say how far strain moves over a session
 WEAK, STRONG = 0.4, 0.75  # a segment this share of its heart's mean or weaker lies among ones this share or stronger
 
 
@@ -190,9 +191,15 @@ def _drift_lines(drift: Mapping[str, Sequence[HeartScore]]) -> list[str]:
 
 
 def _moved(score: HeartScore) -> str:
-    """Change of the error of GLS from the first to the last three accepted beats."""
-    errors = [b.measured - b.truth for b in score.beats if b.accepted and b.measured is not None]
-    return f"{np.mean(errors[-3:]) - np.mean(errors[:3]):+.2f}" if len(errors) >= 6 else "too few beats"
+    """How far the error of GLS has moved over the session: the line fitted to all accepted beats, last less first.
+
+    A mean of the first and the last few beats would mostly tell how one beat differs from the next.
+    """
+    known = [(b.beat, b.measured - b.truth) for b in score.beats if b.accepted and b.measured is not None]
+    if len(known) < FEWEST_DRIFT_BEATS:
+        return "too few beats"
+    beats, errors = np.array(known).T
+    return f"{np.polyfit(beats, errors, 1)[0] * np.ptp(beats):+.2f}"
 
 
 def write_json(path: Path, config: StrainEvalConfig, found: Findings) -> None:

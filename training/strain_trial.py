@@ -11,6 +11,7 @@ from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
 from specktrack.rt.geometry import FloatArray, Geometry
+from specktrack.rt.segment_quality import end_confidence
 from specktrack.rt.session import Session
 from specktrack.rt.settings import Section
 from specktrack.rt.strain import segment_lengths
@@ -43,6 +44,7 @@ class BeatScore(Section):
     segments_tracked: tuple[float, ...] = ()  # as `tracked`
     segments_confidence: tuple[float, ...] = ()  # median over points and frames
     segments_event_confidence: tuple[float, ...] = ()  # the lower of the medians at ED and at ES
+    segments_end_confidence: tuple[float, ...] = ()  # mean over the beat at the less sure end
 
 
 class HeartScore(Section):
@@ -89,7 +91,7 @@ def try_heart(film: HeartFilm, drawn: str, settings: SessionConfig, engine: Engi
 
 def contour_strain(at_ed: FloatArray, at_es: FloatArray) -> tuple[float, tuple[float, ...]]:
     """Global and segmental strain of a whole contour (K, 2), as the runtime reads it; percent."""
-    smoother = ContourSmoother(len(at_ed), StrainConfig().knots, SEGMENTS)
+    smoother = _smoother(len(at_ed))
     sure = np.ones(len(at_ed), np.float32)
     ed, es = (segment_lengths(smoother.smooth(line, sure), smoother.bounds) for line in (at_ed, at_es))
     return float(100.0 * (es.sum() / ed.sum() - 1.0)), tuple(float(v) for v in 100.0 * (es / ed - 1.0))
@@ -158,12 +160,17 @@ def _score(beat: SettledBeat, at_ns: int, film: HeartFilm, truth: _Truth) -> Bea
             min(pair)
             for pair in zip(*(_by_segment(beat.tracks[[k]]) for k in (beat.ed_index, beat.es_index)), strict=True)
         ),
+        segments_end_confidence=end_confidence(beat.tracks, _smoother(beat.tracks.shape[1])),
     )
+
+
+def _smoother(n_points: int) -> ContourSmoother:
+    return ContourSmoother(n_points, StrainConfig().knots, SEGMENTS)
 
 
 def _by_segment(tracks: FloatArray) -> tuple[float, ...]:
     """Median confidence of each segment of a contour (T, K, 3)."""
-    ranges = ContourSmoother(tracks.shape[1], StrainConfig().knots, SEGMENTS).point_ranges
+    ranges = _smoother(tracks.shape[1]).point_ranges
     return tuple(float(np.median(np.nan_to_num(tracks[:, first : last + 1, 2]))) for first, last in ranges)
 
 
