@@ -27,8 +27,9 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   anchor.py       which frame to re-anchor on
   contour.py      resampling, smoothing, segments; strain.py (live strain), strain_rate.py
   beat.py         recent frames, and the beats cut out of them
-  settle.py       finished beats, settled: retrack.py (followed twice), drift.py (the loop closed), beat_measure.py
-                  (strain, times, layers), segment_quality.py (what to believe)
+  settle.py       finished beats, settled: retrack.py (followed twice), drift.py (the loop closed), wall_motion.py
+                  (unsure points go by their neighbours), beat_measure.py (strain, times, layers),
+                  segment_quality.py (what to believe)
 health.py       states of a stream; latency.py
 offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
   result_files.py strain.csv and beats.json: walls.py (names of segments), average.py (several beats)

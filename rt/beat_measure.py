@@ -18,6 +18,7 @@ from specktrack.rt.geometry import FloatArray, Geometry
 from specktrack.rt.segment_quality import SegmentQuality
 from specktrack.rt.strain_rate import peak_rates, strain_rate_per_s, time_to_peak_ms
 from specktrack.rt.update import BeatMeasures, Group, LayerStrain
+from specktrack.rt.wall_motion import steadied
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,11 @@ def layers(
 def contour_lengths(
     points: FloatArray, smoother: ContourSmoother, geometry: Geometry, config: StrainConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Of points (T, n, 3): smoothed contours (T, M, 2) in mm, segment lengths (T, S), NaN where lost, and which (T, S)
-    segments are lost or unsure.
+    """Of points (T, n, 3), the first frame being end-diastole: steadied and smoothed contours (T, M, 2) in mm, segment
+    lengths (T, S), NaN where lost, and which (T, S) segments are lost or unsure.
     """
     xy, confidence = geometry.to_mm(points[:, :, :2]), points[:, :, 2]
-    curves = smoother.smooth(xy, confidence)
+    curves = smoother.smooth(steadied(xy, confidence, smoother), confidence)
     lengths = np.stack([strain.segment_lengths(curve, smoother.bounds) for curve in curves])
     lost, unsure = (
         np.stack([smoother.lost_segments(p, c, least) for p, c in zip(xy, confidence, strict=True)])

@@ -109,9 +109,13 @@ class ContourSmoother:
         """
         return np.asarray(self._at_knots @ self._coefficients(points, confidence))
 
+    def at_points(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
+        """The curve (..., N, 2) where the tracked points lie on it; as `smooth` otherwise."""
+        return np.asarray(self._basis @ self._coefficients(points, confidence))
+
     def roughness(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:
         """How far (..., N) each point lies off the smooth curve, in the unit of `points`; NaN where it is lost."""
-        off = points - self._basis @ self._coefficients(points, confidence)
+        off = points - self.at_points(points, confidence)
         return np.asarray(np.hypot(off[..., 0], off[..., 1]))
 
     def _coefficients(self, points: FloatArray, confidence: FloatArray) -> NDArray[np.float64]:

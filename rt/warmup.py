@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from specktrack.rt import blas, strain, strain_rate
+from specktrack.rt import blas, strain, strain_rate, wall_motion
 from specktrack.rt.config import SessionConfig
 from specktrack.rt.engine import Engine
 from specktrack.rt.frame import Frame
@@ -39,6 +39,7 @@ def warm_up(engine: Engine | WindowedEngine, config: SessionConfig) -> None:
     session.catch_up()
     strain.warm_up()
     strain_rate.warm_up()
+    wall_motion.warm_up()
     _warm_phase(config)
     log.info("warmed up %s on %s in %.1f s", engine.model, engine.name, time.monotonic() - started_s)
 

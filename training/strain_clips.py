@@ -22,7 +22,7 @@ from specktrack.rt.tracker import PointTracker
 from specktrack.rt.update import Group
 from specktrack.rt.window import WindowEntry
 from specktrack.training.clip_format import TrainingClip, clip_files, load_clip
-from specktrack.training.strain_trial import SEGMENTS, BeatScore, HeartScore, contour_strain
+from specktrack.training.strain_trial import SEGMENTS, BeatScore, HeartScore, contour_strain, tracked_strain
 
 LIT_GRAY = 6  # darker than this in all frames: beyond the sector
 VIEWS = ("a4c", "a2c", "a3c")
@@ -59,7 +59,7 @@ def try_clip(path: Path, settings: SessionConfig, engine: Engine) -> HeartScore 
     time_s = np.arange(len(tracks)) / clip.frame_rate_hz
     found = measured_open(tracks, forward, backward, es - ed, contour, geometry, time_s, settings)
     expected, segments = contour_strain(line[0], line[es - ed])
-    own = tracks[[0, es - ed], :, :2]
+    own = tracks[[0, es - ed]]
     error_px = np.hypot(*np.moveaxis(tracks[..., :2] - line, -1, 0))
     score = BeatScore(
         beat=0,
@@ -69,7 +69,7 @@ def try_clip(path: Path, settings: SessionConfig, engine: Engine) -> HeartScore 
         segments=found.segments_percent,
         accepted=found.why is None,
         why=found.why,
-        tracked=contour_strain(*own)[0] if np.isfinite(own).all() else None,
+        tracked=tracked_strain(own)[0] if np.isfinite(own).all() else None,
         timed=expected,
         ed_late_ms=0.0,
         es_late_ms=0.0,

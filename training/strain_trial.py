@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from specktrack.rt.beat_measure import contour_lengths
 from specktrack.rt.config import SessionConfig, StrainConfig
 from specktrack.rt.contour import ContourSmoother
 from specktrack.rt.engine import Engine
@@ -97,6 +98,12 @@ def contour_strain(at_ed: FloatArray, at_es: FloatArray) -> tuple[float, tuple[f
     return float(100.0 * (es.sum() / ed.sum() - 1.0)), tuple(float(v) for v in 100.0 * (es / ed - 1.0))
 
 
+def tracked_strain(tracks: FloatArray) -> tuple[float, tuple[float, ...]]:
+    """The same of a tracked one (2, K, 3), x, y, confidence at ED and ES, as a settled beat is read; none is lost."""
+    _, (ed, es), _ = contour_lengths(tracks, _smoother(tracks.shape[1]), Geometry(1, 1), StrainConfig())
+    return float(100.0 * (es.sum() / ed.sum() - 1.0)), tuple(float(v) for v in 100.0 * (es / ed - 1.0))
+
+
 def _frames(film: HeartFilm) -> Sequence[Frame]:
     height, width = film.frames.shape[1:]
     geometry = Geometry(height, width, (film.mm_per_px, film.mm_per_px))
@@ -137,7 +144,7 @@ def _score(beat: SettledBeat, at_ns: int, film: HeartFilm, truth: _Truth) -> Bea
     is_whole = len(inside) > 0 and 0 <= at[1] < len(own) and bool(np.isfinite(own[at]).all())
     error_px = np.hypot(*np.moveaxis(own - line[beat.seq], -1, 0))
     period_ns = float(beat.t_acq_ns[-1] - beat.t_acq_ns[0])
-    tracked = contour_strain(own[at[0]], own[at[1]]) if is_whole else None
+    tracked = tracked_strain(beat.tracks[at]) if is_whole else None
     return BeatScore(
         beat=k,
         truth=expected,
