@@ -172,3 +172,25 @@ def test_the_phase_runs_from_zero_to_one_in_every_beat() -> None:
         assert rhythm.phase(start) == pytest.approx(0.0, abs=1e-9)
         assert rhythm.phase(0.5 * (start + end)) == pytest.approx(0.5)
         assert 0.99 < rhythm.phase(end - 1e-4) < 1.0
+
+
+@pytest.mark.parametrize("rate_bpm", RATES_BPM)
+@pytest.mark.parametrize("lag_s", [0.02, 0.08, 0.15])
+def test_a_wall_activated_late_contracts_late_but_is_filled_when_the_mitral_valve_shuts(
+    rate_bpm: float, lag_s: float
+) -> None:
+    rhythm = Rhythm.regular(rate_bpm, 6.0)
+    closure_s, next_s = rhythm.end_systole_s(1), rhythm.ed_s[2]
+    assert rhythm.state(closure_s + lag_s, lag_s) == pytest.approx(1.0, abs=1e-9)
+    assert rhythm.state(rhythm.ed_s[1] + lag_s + 0.01, lag_s) == pytest.approx(0.0, abs=1e-9)
+    if closure_s + lag_s + ISOVOLUMIC_RELAXATION_S + 0.05 < next_s:  # else it still relaxes when the next beat begins
+        assert rhythm.state(next_s, lag_s) == pytest.approx(0.0, abs=1e-9)
+        assert rhythm.post_systole(next_s, lag_s) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_atria_fill_a_late_wall_together_with_the_others() -> None:
+    rhythm = Rhythm.regular(60.0, 6.0)
+    times = rhythm.ed_s[2] - np.linspace(0.0, ATRIAL_KICK_S, 12)
+    in_step, late = (np.array([rhythm.state(t, lag) for t in times]) for lag in (0.0, 0.1))
+    assert late == pytest.approx(in_step, abs=0.02)  # the slow filling of diastasis lags a little
+    assert in_step.max() > 0.2

@@ -39,7 +39,7 @@ class HeartMotion:
     """How the heart deforms; strains are shares of the end-diastolic length, positive for shortening."""
 
     strain: Lanes = ((0.165, 0.17, 0.17), (0.17, 0.18, 0.18), (0.20, 0.22, 0.22))
-    delay_s: Lanes = NONE
+    delay_s: Lanes = NONE  # of contraction and relaxation; filling by the atria is not late
     post_systolic: Lanes = NONE  # shortening added after aortic valve closure
     inward: tuple[float, float, float] = (2.3, 2.3, 0.0)  # inward motion of each lane per unit of strain
     twist_deg: float = 9.0  # the apex turns by 0.6 of it about the long axis, the base by 0.4 the other way
@@ -113,10 +113,9 @@ class Heart:
         motion, rhythm = self.motion, self.rhythm
 
         def piece(lane: int, level: int) -> float:
-            then = time_s - motion.delay_s[lane][level]
-            after = motion.post_systolic[lane][level]
-            late = after * rhythm.post_systole(then) if after else 0.0
-            return motion.strain[lane][level] * rhythm.state(then) + late
+            lag_s, after = motion.delay_s[lane][level], motion.post_systolic[lane][level]
+            late = after * rhythm.post_systole(time_s, lag_s) if after else 0.0
+            return motion.strain[lane][level] * rhythm.state(time_s, lag_s) + late
 
         left, right, other = ((piece(lane, 0), piece(lane, 1), piece(lane, 2)) for lane in range(3))
         return left, right, other

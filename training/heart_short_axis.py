@@ -135,7 +135,7 @@ class ShortAxisHeart:
         """Shrinking of each segment at a time."""
         motion, rhythm = self.motion, self.rhythm
         pieces = zip(motion.shrink, motion.delay_s, motion.post_systolic, strict=True)
-        return [s * rhythm.state(time_s - d) + p * rhythm.post_systole(time_s - d) for s, d, p in pieces]
+        return [s * rhythm.state(time_s, d) + p * rhythm.post_systole(time_s, d) for s, d, p in pieces]
 
     def _pull_free_wall(self, points: Tensor, state: float) -> Tensor:
         shape = self.shape

@@ -18,6 +18,7 @@ Q_TO_R_S = 0.04
 ELECTROMECHANICAL_DELAY_S = 0.015
 DIASTASIS_LEAK = 0.06  # share of the excursion that returns slowly during diastasis
 SHORTEST_BEAT_S = 0.36
+SHORTEST_FILLING_S = 0.05
 POST_SYSTOLIC_S = 0.09  # from aortic closure to the peak of post-systolic shortening
 PREMATURE = (0.6, 0.78)  # length of the beat that an ectopic one cuts short, of the usual length
 
@@ -101,16 +102,23 @@ class Rhythm:
         beat = self._beat(time_s)
         return min(max(beat.t_s / beat.period_s, 0.0), 1.0 - 1e-9)
 
-    def state(self, time_s: float) -> float:
-        """Contraction: 0 at end-diastole, the strength of the beat at end-systole."""
-        beat = self._beat(time_s)
-        return beat.strength * contraction(beat.t_s, beat.period_s, self.course, self.has_kick)
+    def state(self, time_s: float, lag_s: float = 0.0) -> float:
+        """Contraction: 0 at end-diastole, the strength of the beat at end-systole.
 
-    def post_systole(self, time_s: float) -> float:
-        """Post-systolic shortening of injured muscle: 0 until aortic closure, 1 at its peak, 0 before end-diastole."""
-        beat = self._beat(time_s)
+        lag_s  of a wall that is activated late: it contracts and relaxes so much later, but the atria fill all walls
+               at once, and none is filled when the mitral valve has shut
+        """
+        beat = self._beat(time_s - lag_s)
+        return beat.strength * contraction(beat.t_s, beat.period_s, self.course, self.has_kick, lag_s)
+
+    def post_systole(self, time_s: float, lag_s: float = 0.0) -> float:
+        """Post-systolic shortening of injured muscle: 0 until aortic closure, 1 at its peak, 0 before end-diastole.
+
+        lag_s  as in `state`
+        """
+        beat = self._beat(time_s - lag_s)
         closure = _systole(beat.period_s, self.course)
-        half = min(POST_SYSTOLIC_S, 0.5 * (beat.period_s - closure))
+        half = min(POST_SYSTOLIC_S, 0.5 * max(beat.period_s - lag_s - closure, SHORTEST_FILLING_S))
         return beat.strength * (_rise(beat.t_s, closure, half) - _rise(beat.t_s, closure + half, half))
 
     def inflow_opening(self, time_s: float) -> float:
@@ -155,20 +163,25 @@ def diastasis_window(period_s: float, course: TimeCourse | None = None, has_kick
     return start / period_s, (period_s - (ATRIAL_KICK_S if has_kick else 0.02)) / period_s
 
 
-def contraction(t_s: float, period_s: float, course: TimeCourse, has_kick: bool = True) -> float:
+def contraction(t_s: float, period_s: float, course: TimeCourse, has_kick: bool = True, lag_s: float = 0.0) -> float:
     """State of contraction at `t_s` after end-diastole: 0 at end-diastole, 1 at end-systole.
 
     Short beats squeeze diastole: when diastasis is gone the early and the atrial wave overlap and simply add.
+
+    lag_s  of a late wall: t_s is its own time, which begins so long after end-diastole; the next one, and the atrial
+           kick before it, come so much sooner on that clock
     """
     systole = _systole(period_s, course)
     early_start = systole + ISOVOLUMIC_RELAXATION_S
-    early = min(EARLY_FILLING_S, max(period_s - early_start, 0.05))
-    kick = min(ATRIAL_KICK_S, 0.5 * max(period_s - early_start, 0.05))
+    filled = period_s - lag_s
+    early = min(EARLY_FILLING_S, max(filled - early_start, SHORTEST_FILLING_S))
+    kick = min(ATRIAL_KICK_S, 0.5 * max(period_s - early_start, SHORTEST_FILLING_S))
     early_share = course.early_share if has_kick else 1.0 - DIASTASIS_LEAK
     state = _rise(t_s, ELECTROMECHANICAL_DELAY_S, systole - ELECTROMECHANICAL_DELAY_S, course.skew)
     state -= early_share * _rise(t_s, early_start, early)
-    state -= DIASTASIS_LEAK * min(max((t_s - early_start) / (period_s - early_start), 0.0), 1.0)
-    state -= (1.0 - early_share - DIASTASIS_LEAK) * _rise(t_s, period_s - kick, kick)
+    slow = max(filled - early_start, SHORTEST_FILLING_S)
+    state -= DIASTASIS_LEAK * min(max((t_s - early_start) / slow, 0.0), 1.0)
+    state -= (1.0 - early_share - DIASTASIS_LEAK) * _rise(t_s, filled - kick, kick)
     return state
 
 
