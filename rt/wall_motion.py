@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from specktrack.rt.contour import ContourSmoother
+from specktrack.rt.geometry import FloatArray
 
 Lines = NDArray[np.float64]
 
@@ -23,24 +24,24 @@ LEAST = 1e-9  # of a weight, so that a line of lost points has an answer
 FEWEST = 4  # known points, below which nothing is fitted
 
 
-def steadied(points: Lines, confidence: Lines, smoother: ContourSmoother) -> Lines:
+def steadied(points: FloatArray, confidence: FloatArray, smoother: ContourSmoother) -> FloatArray:
     """Points (T, n, 2) of one contour, any unit, as they most likely moved since the first frame; lost ones stay NaN.
 
     confidence  (T, n) 0..1
     """
-    start = np.nan_to_num(points[0])
+    start = np.nan_to_num(points[0].astype(np.float64))
     known = np.isfinite(points).all(axis=2) & np.isfinite(points[0]).all(axis=1)
-    weight = _weights(np.minimum(confidence, confidence[0]), known)
+    weight = _weights(np.minimum(confidence, confidence[0]).astype(np.float64), known)
     is_enough = np.count_nonzero(weight, axis=1) >= FEWEST
     along = _along(smoother.at_points(points[0], confidence[0]))
     if not np.isfinite(along).all() or not is_enough[0]:
         return points
-    moved = np.where(known[..., None], points - points[0], 0.0)
+    moved = np.where(known[..., None], points.astype(np.float64) - points[0], 0.0)
     common = _common_motion(start, moved, weight)
     apart = ((moved - common) * along).sum(axis=2)
     fitted = drawn_together(apart, weight, PENALTY * ((points.shape[1] - 1) / (USUAL_POINTS - 1)) ** 2)
     steady = points + ((fitted - apart)[..., None] * along)
-    return np.where(is_enough[:, None, None] & known[..., None], steady, points)
+    return np.where(is_enough[:, None, None] & known[..., None], steady, points).astype(np.float32)
 
 
 def _weights(confidence: Lines, known: NDArray[np.bool_]) -> Lines:

@@ -42,7 +42,7 @@ def test_a_wall_that_turns_shifts_and_shrinks_as_a_whole_stays_as_it_is_however_
     moved = scale * wall() @ np.array([[cos, sin], [-sin, cos]]) + np.array(shift)
     confidence = np.random.default_rng(seed).uniform(0.3, 1.0, (2, N))
     points = np.stack([wall(), moved])
-    np.testing.assert_allclose(steadied(points, confidence, SMOOTHER), points, atol=1e-6)
+    np.testing.assert_allclose(steadied(points, confidence, SMOOTHER), points, atol=2e-5)
 
 
 def test_an_end_that_was_lost_track_of_goes_by_its_neighbours() -> None:
@@ -81,7 +81,7 @@ def test_motion_across_the_wall_and_lost_points_stay_as_they_are() -> None:
     along /= np.hypot(*along.T)[:, None]
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     off = np.nansum((steady[1] - points[1]) * across, axis=1)
-    np.testing.assert_allclose(off, 0.0, atol=1e-9)
+    np.testing.assert_allclose(off, 0.0, atol=2e-5)
 
 
 def test_a_wall_of_which_hardly_anything_is_known_is_left_alone() -> None:
