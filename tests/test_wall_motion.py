@@ -85,7 +85,7 @@ def test_motion_across_the_wall_and_lost_points_stay_as_they_are() -> None:
 
 
 def test_a_wall_of_which_hardly_anything_is_known_is_left_alone() -> None:
-    points = np.stack([wall(), 0.9 * wall()])
+    points = np.stack([wall(), 0.9 * wall()]).astype(np.float32)
     points[1, 3:] = np.nan
     np.testing.assert_array_equal(steadied(points, SURE, SMOOTHER), points)
 
