@@ -52,7 +52,7 @@ class Retracking:
         for k in way:
             entry = self._entries[k]
             tracker.update(entry.features, entry.image, self._known_flow(k, way.step, tracker.points))
-            self._tracks[k] = np.column_stack([tracker.points, tracker.confidence])
+            self._tracks[k] = np.column_stack([tracker.steady, tracker.confidence])
             self._tracks[k, tracker.is_lost] = (np.nan, np.nan, 0.0)
             yield True
 

@@ -263,7 +263,7 @@ class Session:
         """(N, 3) in source pixels, moved ahead (N, 2) engine pixels; a lost point is NaN, NaN, 0."""
         assert self._scale is not None
         points = np.empty((len(self._tracker.points), 3), np.float32)
-        points[:, :2] = self._scale.back(self._tracker.points + ahead)
+        points[:, :2] = self._scale.back(self._tracker.steady + ahead)
         points[:, 2] = self._tracker.confidence
         points[self._tracker.is_lost] = (np.nan, np.nan, 0.0)
         return points

@@ -17,8 +17,8 @@ from specktrack.rt.fusion import Context, FusionNet
 from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting, aligned_frames
 from specktrack.rt.motion import PointFlow, Step, align
-from specktrack.rt.position import inside, share_near, soft_argmax
-from specktrack.rt.wall_shape import neighbours_say, put_back
+from specktrack.rt.position import closeness, inside, share_near, soft_argmax
+from specktrack.rt.wall_shape import STEADY_UNITS, neighbours_say, put_back, steady
 
 LOOP_REACH_UNITS = 4.0  # how far alignment may still move a point when the loop is closed
 LOOP_RESIDUAL = 20.0  # gray levels; patches that differ by more are not the same
@@ -49,6 +49,7 @@ class PointTracker:
         self._recent: list[Sighting] = []  # of the last frames, newest last
         self._unseen: tuple[Features, NDArray[np.uint8]] | None = None  # the newest frame, until `catch_up`
         self.around = Neighbourhood.of(self.points, self._scale)  # what the points have to say about each other
+        self._close: FloatArray = np.zeros((0, 0), np.float32)  # how near the points were to each other
         self._pending: FloatArray = np.zeros((0, 2), np.float32)  # drift found, not yet taken out
         self._state: FloatArray = np.zeros((0, 0), np.float32)  # of the fusion
         self._sure: FloatArray = np.zeros(0, np.float32)  # what the fusion said in the frame before
@@ -64,12 +65,21 @@ class PointTracker:
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
         self.around = Neighbourhood.of(self.points, self._scale)
+        self._close = closeness(self.points, STEADY_UNITS * self._scale)
         self._identity = self._measurer.sighting(features, image, self.points, self.around)
         self._pending = np.zeros_like(self.points)
         if self._engine.fusion is not None:
             self._state = self._engine.fusion.start(len(points))
             self._sure = self.confidence.copy()
         self._recent = [self._identity]
+
+    @property
+    def steady(self) -> FloatArray:
+        """The points (N, 2) as they are published: drawn to where surer neighbours have the wall (wall_shape.py)."""
+        if self._identity is None or self._engine.fusion is None:
+            return self.points
+        start, found = self._identity.points / self._scale, self.points / self._scale
+        return steady(start, found, self.confidence, self._close) * self._scale
 
     @property
     def is_lost(self) -> NDArray[np.bool_]:

@@ -17,30 +17,47 @@ AGREEMENT = 0.3  # units: flows that differ by less are equally good
 DOUBT = 0.05  # what even a point that is not sure at all may say
 UNSURE = 0.5  # a point less sure than this may be put back where the wall has it
 LEAST_SUPPORT = 0.5  # sum of sure neighbours, each by its closeness, that a wall needs to have a say
+STEADY_UNITS, STEADY_STIFFNESS = 12.0, 0.1  # reach and stiffness of the wall that published points are drawn to
+STEADY_POWER = 8  # of confidence, as a share of the surest point's, by which a point counts there
 LEVEL = 1e-4  # keeps the equations solvable where no neighbour counts
 
 
-def local_fit(points: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
+def local_fit(
+    points: FloatArray,
+    values: FloatArray,
+    weight: FloatArray,
+    reach: float = REACH_SCALE,
+    stiffness: float = STIFFNESS,
+) -> FloatArray:
     """Values (N, 2) at points (N, 2) by affine maps fitted around each point; weight (N, N), row: the fit's centre.
 
+    stiffness  how strongly slopes over a distance of `reach` are held at nothing
     A point without any neighbour of weight keeps its own value.
     """
     fitted = np.empty(values.shape, np.float32)
-    x, y = np.ascontiguousarray(points.T)
+    x, y = np.ascontiguousarray(points.T) / np.float32(reach)
     u, v = np.ascontiguousarray(values.T)
-    _fit(x, y, u, v, weight, fitted)
+    _fit(x, y, u, v, weight, stiffness, fitted)
     return fitted
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _fit(x: FloatArray, y: FloatArray, u: FloatArray, v: FloatArray, weight: FloatArray, out: FloatArray) -> None:
+def _fit(
+    x: FloatArray,
+    y: FloatArray,
+    u: FloatArray,
+    v: FloatArray,
+    weight: FloatArray,
+    stiffness: float,
+    out: FloatArray,
+) -> None:
     """Three normal equations a point, solved by elimination; only the level of the map is asked for."""
     for i in range(x.shape[0]):
         row = weight[i]
-        n, sx, sy, sxx, sxy, syy = LEVEL, 0.0, 0.0, STIFFNESS, 0.0, STIFFNESS
+        n, sx, sy, sxx, sxy, syy = LEVEL, 0.0, 0.0, stiffness, 0.0, stiffness
         u0, ux, uy, v0, vx, vy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for j in range(x.shape[0]):
-            w, dx, dy = float(row[j]), (x[j] - x[i]) / REACH_SCALE, (y[j] - y[i]) / REACH_SCALE
+            w, dx, dy = float(row[j]), x[j] - x[i], y[j] - y[i]
             du, dv = w * (u[j] - u[i]), w * (v[j] - v[i])
             n += w
             sx += w * dx
@@ -58,15 +75,38 @@ def _fit(x: FloatArray, y: FloatArray, u: FloatArray, v: FloatArray, weight: Flo
         out[i, 1] = v[i] + (v0 - p * vx - q * vy) / level
 
 
-def local_fit_numpy(points: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
+def local_fit_numpy(
+    points: FloatArray,
+    values: FloatArray,
+    weight: FloatArray,
+    reach: float = REACH_SCALE,
+    stiffness: float = STIFFNESS,
+) -> FloatArray:
     """The plain twin of `local_fit`."""
-    x = (points[None] - points[:, None]) / REACH_SCALE  # (N, N, 2) from the centre
+    x = (points[None] - points[:, None]) / reach  # (N, N, 2) from the centre
     basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)  # (N, N, 3)
     weighted = weight[..., None] * basis
     normal = np.swapaxes(weighted, 1, 2) @ basis
-    normal += np.diag([LEVEL, STIFFNESS, STIFFNESS]).astype(np.float32)
+    normal += np.diag([LEVEL, stiffness, stiffness]).astype(np.float32)
     right = np.swapaxes(weighted, 1, 2) @ (values[None] - values[:, None])
     return np.asarray(values + np.linalg.solve(normal, right)[:, 0], np.float32)
+
+
+def steady(start: FloatArray, found: FloatArray, sure: FloatArray, close: FloatArray) -> FloatArray:
+    """Positions (N, 2) as they are best told to others: each drawn to where its surer neighbours have the wall.
+
+    start  (N, 2) where the points were set, units; found (N, 2) where they were followed to; sure (N,) 0..1
+    close  (N, N) from position.closeness, STEADY_UNITS
+    The surest point goes half by its neighbours, one that is not sure at all wholly. Not to be followed on from: the
+    local motion that sure neighbours do not show would be lost frame by frame.
+    """
+    known = np.asarray(np.isfinite(found).all(1) & np.isfinite(start).all(1))
+    moved = np.where(known[:, None], found - start, np.float32(0.0))
+    surest = max(float((sure * known).max(initial=0.0)), 1e-6)
+    weight = known * (sure / np.float32(surest)) ** STEADY_POWER
+    by_wall = local_fit(np.nan_to_num(start), moved, close * weight[None], STEADY_UNITS, STEADY_STIFFNESS)
+    share = 1.0 / (1.0 + weight)
+    return np.where(known[:, None], found + share[:, None] * (by_wall - moved), found).astype(np.float32)
 
 
 def put_back(start: FloatArray, found: FloatArray, sure: FloatArray, far: FloatArray, limit: float) -> FloatArray:

@@ -126,6 +126,11 @@ class WindowTracker:
         return self._run.wanted if self._run is not None else 1
 
     @property
+    def steady(self) -> FloatArray:
+        """The points (N, 2) as they are published: as the model has them."""
+        return self.points
+
+    @property
     def flow(self) -> None:
         """No optical flow is computed."""
         return None

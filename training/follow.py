@@ -160,7 +160,7 @@ def _through_stream(
                 tracks[:, k] = points
                 continue
             tracker.update(features, image)
-            tracks[:, k], confidence[:, k] = scale.back(tracker.points), tracker.confidence
+            tracks[:, k], confidence[:, k] = scale.back(tracker.steady), tracker.confidence
     return tracks, confidence
 
 

@@ -101,7 +101,7 @@ def _forward(entries: Sequence[WindowEntry], points: FloatArray, settings: Sessi
     tracks = [np.column_stack([tracker.points, tracker.confidence])]
     for entry in entries[1:]:
         tracker.update(entry.features, entry.image)
-        found = np.column_stack([tracker.points, tracker.confidence])
+        found = np.column_stack([tracker.steady, tracker.confidence])
         found[tracker.is_lost] = (np.nan, np.nan, 0.0)
         tracks.append(found)
     return np.stack(tracks).astype(np.float32)
