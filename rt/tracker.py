@@ -41,6 +41,7 @@ class PointTracker:
         """Forget points and images."""
         self._flow.reset()
         self.points: FloatArray = np.zeros((0, 2), np.float32)
+        self.steady: FloatArray = self.points  # as they are published, drawn to where surer neighbours have the wall
         self.confidence: FloatArray = np.zeros(0, np.float32)
         self._trust: FloatArray = np.zeros(0, np.float32)  # confidence, averaged over the last frames
         self._is_relocalising = False
@@ -61,6 +62,7 @@ class PointTracker:
         """Begin at points (N, 2) of the frame with these features; earlier points are forgotten."""
         self.reset()
         self.points = points.astype(np.float32)
+        self.steady = self.points
         self._flow.update(image, self.points)
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
@@ -72,14 +74,6 @@ class PointTracker:
             self._state = self._engine.fusion.start(len(points))
             self._sure = self.confidence.copy()
         self._recent = [self._identity]
-
-    @property
-    def steady(self) -> FloatArray:
-        """The points (N, 2) as they are published: drawn to where surer neighbours have the wall (wall_shape.py)."""
-        if self._identity is None or self._engine.fusion is None:
-            return self.points
-        start, found = self._identity.points / self._scale, self.points / self._scale
-        return steady(start, found, self.confidence, self._close) * self._scale
 
     @property
     def is_lost(self) -> NDArray[np.bool_]:
@@ -177,6 +171,7 @@ class PointTracker:
         taken_out = self._config.loop_rate * self._pending
         self._pending = self._pending - taken_out
         self.points = self.points + taken_out
+        self.steady = self._steadied() if fusion is not None else self.points
         self._is_relocalising = False
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
         if fusion is not None:
@@ -249,6 +244,11 @@ class PointTracker:
             return [(self._identity, 1.0)]
         share = self._config.identity_share
         return [(self._identity, share), (self._appearance, 1.0 - share)]
+
+    def _steadied(self) -> FloatArray:
+        assert self._identity is not None
+        start, found = self._identity.points / self._scale, self.points / self._scale
+        return steady(start, found, self.confidence, self._close) * self._scale
 
     def _calibrated(self, raw: FloatArray) -> FloatArray:
         return np.interp(raw, *self._curve).astype(np.float32)
