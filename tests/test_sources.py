@@ -8,6 +8,7 @@ import pytest
 from tiny_clips import moving_dots
 
 from specktrack.rt.errors import InputError
+from specktrack.rt.still_picture import StillPicture
 from specktrack.training.clip_format import save_clip
 from specktrack.training.sources import ClipPool, Source
 
@@ -76,3 +77,15 @@ def test_every_clip_is_looked_at_before_a_run(tmp_path: Path) -> None:
     save_clip(tmp_path / "a" / "short.npz", replace(moving_dots(n_frames=4), ed_frames=()))
     with pytest.raises(InputError, match=r"short\.npz: 4 frames, but training needs 5"):
         ClipPool([source]).check(5, quiet=True)
+
+
+def test_what_stands_still_is_taken_out_of_the_clips_of_a_folder_that_asks_for_it(tmp_path: Path) -> None:
+    clip = moving_dots()
+    haze = np.random.default_rng(0).integers(0, 30, clip.frames.shape[1:])
+    hazy = replace(clip, frames=np.clip(clip.frames.astype(int) // 2 + haze, 0, 255).astype(np.uint8))
+    save_clip(tmp_path / "a.npz", hazy)
+    as_it_is, cleaned = (ClipPool([Source(folder=str(tmp_path), still_share=share)])[0].frames for share in (0.0, 0.5))
+    still = StillPicture.of(hazy.frames, 0.5)
+    np.testing.assert_array_equal(as_it_is, hazy.frames)
+    np.testing.assert_array_equal(cleaned, np.stack([still.taken_out(frame) for frame in hazy.frames]))
+    assert cleaned.std() < as_it_is.std()

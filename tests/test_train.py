@@ -121,6 +121,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(clips: Path
     assert not (tmp_path / "last.pt").exists()
 
 
+def test_the_weights_it_began_with_stay_in_the_network_by_the_share_that_is_kept(
+    clips: Path, whole_run: tuple[TrainConfig, Checkpoint], tmp_path: Path
+) -> None:
+    begun = Path(whole_run[0].out) / "network.pt"
+    learned, kept = (
+        Trainer(config_of(clips, tmp_path / str(share), init_from=str(begun), kept=share)) for share in (0.0, 0.75)
+    )
+    learned.run()
+    kept.run()
+    key = "stem.0.weight"
+    first, last, mean = (
+        load_checkpoint(path).state["network"][key]
+        for path in (begun, learned.out / "network.pt", kept.out / "network.pt")
+    )
+    assert not torch.equal(first, last)
+    torch.testing.assert_close(mean, 0.75 * first + 0.25 * last)
+    with pytest.raises(ValueError, match="nothing to keep"):
+        config_of(clips, tmp_path, kept=0.5)
+
+
 def test_hidden_points_without_a_position_do_not_harm_training(clips: Path, tmp_path: Path) -> None:
     clip = load_clip(next(clips.glob("*.npz")))
     tracks, visible = clip.tracks.copy(), clip.visible.copy()

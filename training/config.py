@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from specktrack.rt.settings import Section, load_settings
 from specktrack.training.augment import AffineRanges
@@ -35,6 +35,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)  # averaging of the weights in network.pt; 0 switches it off
+    kept: float = Field(default=0.0, ge=0, lt=1)  # share of the weights it began with, in network.pt
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"  # bf16 where the machine has units for it
     accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
     devices: int = Field(default=1, ge=1)  # on each machine; the batch is that of one device
@@ -54,7 +55,16 @@ class TrainConfig(Section):
 
     @field_serializer("data")
     def _weight_one_is_a_plain_folder(self, data: tuple[Source, ...]) -> list[str | dict[str, Any]]:
-        return [source.folder if source.weight == 1 else source.model_dump() for source in data]
+        return [
+            source.folder if source == Source(folder=source.folder) else source.model_dump(exclude_defaults=True)
+            for source in data
+        ]
+
+    @model_validator(mode="after")
+    def _has_weights_to_keep(self) -> "TrainConfig":
+        if self.kept > 0.0 and not self.init_from:
+            raise ValueError("kept: there is nothing to keep; name the weights to begin with as init_from")
+        return self
 
     @field_validator("recent_lags")
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 from rich.progress import track
 
 from specktrack.rt.settings import Section
+from specktrack.rt.still_picture import StillPicture
 from specktrack.training.clip_format import TrainingClip, check_clip, clip_files, load_clip
 
 
@@ -17,6 +19,7 @@ class Source(Section):
 
     folder: str
     weight: float = Field(default=1.0, gt=0)
+    still_share: float = Field(default=0.0, ge=0, le=1)  # of what stands still, taken out as the stream does
 
 
 class ClipPool:
@@ -28,6 +31,7 @@ class ClipPool:
     def __init__(self, sources: Sequence[Source], cache_mb: float = 1024.0) -> None:
         folders = [clip_files(Path(source.folder)) for source in sources]
         self._files = [file for folder in folders for file in folder]
+        self._still_shares = [s.still_share for f, s in zip(folders, sources, strict=True) for _ in f]
         shares = [np.full(len(f), s.weight / len(f)) for f, s in zip(folders, sources, strict=True)]
         self._bounds = np.cumsum(np.concatenate(shares))
         self._cache_mb = cache_mb
@@ -41,7 +45,7 @@ class ClipPool:
         if index in self._clips:
             self._clips.move_to_end(index)
             return self._clips[index]
-        clip = load_clip(self._files[index])
+        clip = _cleaned(load_clip(self._files[index]), self._still_shares[index])
         self._clips[index] = clip
         self._bytes += _size_of(clip)
         while self._bytes > self._cache_mb * 1e6 and len(self._clips) > 1:
@@ -59,6 +63,14 @@ class ClipPool:
         """
         for file in track(self._files, description="checking clips", transient=True, disable=quiet):
             check_clip(file, n_frames)
+
+
+def _cleaned(clip: TrainingClip, still_share: float) -> TrainingClip:
+    """The clip without a share of what stands still in it."""
+    if still_share == 0.0:
+        return clip
+    still = StillPicture.of(clip.frames, still_share)
+    return replace(clip, frames=np.stack([still.taken_out(frame) for frame in clip.frames]))
 
 
 def _size_of(clip: TrainingClip) -> int:

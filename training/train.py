@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from specktrack.rt import console
 from specktrack.rt.errors import InputError, SpeckError
-from specktrack.training.average import WeightAverage
+from specktrack.training.average import WeightAverage, mean_of_two
 from specktrack.training.checkpoint import Checkpoint, initial_weights, load_checkpoint, save_checkpoint
 from specktrack.training.config import TrainConfig, load_train_config
 from specktrack.training.data import Batch, ExampleSettings
@@ -35,7 +35,7 @@ from specktrack.training.sources import ClipPool
 from specktrack.training.specknet import build
 
 # Settings that change no number of a run, so that it may go on with others.
-FREE_ON_RESUME = {"workers", "cache_mb", "checkpoint_every", "data_note"}
+FREE_ON_RESUME = {"workers", "cache_mb", "checkpoint_every", "data_note", "kept"}
 NOISE_STREAM = 2**32 - 1  # beside the streams of the examples, which count from 0
 
 app = console.new_app()
@@ -124,7 +124,10 @@ class Trainer:
             "pending": self.pending,
         }
         save_checkpoint(self.out / "last.pt", Checkpoint(self.config.model, self.step, state, settings))
-        mean = self.average.state_dict()
+        mean = dict(self.average.state_dict())
+        if self.config.kept > 0.0:
+            begun = initial_weights(self.config.init_from, self.config.model)
+            mean["network"] = mean_of_two(begun, mean["network"], 1.0 - self.config.kept)
         save_checkpoint(self.out / "network.pt", Checkpoint(self.config.model, self.step, mean, settings))
 
     def run(self) -> None:
