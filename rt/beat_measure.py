@@ -20,6 +20,8 @@ from specktrack.rt.strain_rate import peak_rates, strain_rate_per_s, time_to_pea
 from specktrack.rt.update import BeatMeasures, Group, LayerStrain
 from specktrack.rt.wall_motion import steadied
 
+UNSURE = "unsure at end-diastole or end-systole"
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -48,9 +50,10 @@ def measure(
     es = moments.es
     followed = np.isfinite(lengths[[0, es]]).all(axis=0)
     accepted = followed & ~unsure[[0, es]].any(axis=0) & judged.accepted
+    steady = ~_unsure_at_events(tracks[[0, es]], smoother, geometry, config)
     reasons = tuple(
-        reason or (at_end if ok else "unsure at end-diastole or end-systole")
-        for reason, at_end, ok in zip(judged.why, judged.unsure_end, accepted, strict=True)
+        reason or ((doubt or (None if sure else UNSURE)) if ok else UNSURE)
+        for reason, doubt, ok, sure in zip(judged.why, judged.no_value, accepted, steady, strict=True)
     )
     rejected = int(np.count_nonzero(~accepted))
     known = nothing(len(tracks), len(accepted), f"{rejected} of {len(accepted)} segments rejected")
@@ -58,7 +61,7 @@ def measure(
     if rejected > strain.allowed_rejections(len(accepted)):
         return known
     whole = 100.0 * (lengths[:, followed].sum(axis=1) / lengths[0, followed].sum() - 1.0)
-    each = np.where(accepted & judged.has_sure_ends, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
+    each = np.where(accepted & judged.has_value & steady, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
     known = _with_segments(_with_curve(known, whole, moments), each, moments)
     excursion = strain.annulus_mm(curves[0], curves[es]) if geometry.mm_per_px is not None else (math.nan, math.nan)
     return replace(
@@ -68,6 +71,14 @@ def measure(
         mapse_mm=_known(0.5 * (excursion[0] + excursion[1])),
         why=_objection(drift_percent, float(whole[es]), config),
     )
+
+
+def _unsure_at_events(
+    points: FloatArray, smoother: ContourSmoother, geometry: Geometry, config: StrainConfig
+) -> NDArray[np.bool_]:
+    """(S,) segments too unsure for a value of their own in points (2, n, 3) at end-diastole or end-systole."""
+    xy, least = geometry.to_mm(points[:, :, :2]), config.min_value_event_confidence
+    return np.any([smoother.lost_segments(p, c, least) for p, c in zip(xy, points[:, :, 2], strict=True)], axis=0)
 
 
 def nothing(n_frames: int, n_segments: int, why: str) -> BeatMeasures:

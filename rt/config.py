@@ -118,7 +118,10 @@ class StrainConfig(Section):
     min_confidence: float = Field(default=0.3, ge=0, le=1)  # live: median of a segment below it: segment rejected
     min_beat_confidence: float = Field(default=0.9, ge=0, le=1)  # settled: the same over all frames of the beat
     min_event_confidence: float = Field(default=0.75, ge=0, le=1)  # settled: the same at end-diastole and end-systole
-    min_end_confidence: float = Field(default=0.9, ge=0, le=1)  # mean over the beat at either end of a segment
+    # Below these a segment has no value of its own, but the line still runs through it:
+    min_end_confidence: float = Field(default=0.95, ge=0, le=1)  # mean over the beat at either end
+    min_value_confidence: float = Field(default=0.985, ge=0, le=1)  # median over the beat
+    min_value_event_confidence: float = Field(default=0.9, ge=0, le=1)  # median at end-diastole and end-systole
     max_loop_mm: float = Field(default=2.0, gt=0)  # median drift of a segment over one beat above it: rejected
     max_forward_backward_mm: float = Field(default=2.0, gt=0)  # between two ways through the beat: segment rejected
     max_roughness_mm: float = Field(default=2.0, gt=0)  # of points from their smooth curve: segment rejected

@@ -8,7 +8,8 @@ Vendors hide this; here every criterion has a number (docs/strain.md). Per segme
     roughness         how far points lie off the smooth curve through their neighbours
 
 And, since the length of a segment is what lies between its two ends, the mean confidence around each end. An unsure
-end takes away the value of its segments, but the whole line runs on through it.
+end takes away the value of its segments, as does a confidence that would do for the whole line; that runs on through
+them.
 """
 
 import math
@@ -31,7 +32,7 @@ class SegmentQuality:
 
     quality: tuple[float, ...]  # (S,) 0..1: confidence, lowered by the worst of the distances
     why: tuple[str | None, ...]  # (S,) why a segment is rejected, for itself and for the line; None: it is not
-    unsure_end: tuple[str | None, ...]  # (S,) why it has no value of its own, though the line may run through it
+    no_value: tuple[str | None, ...]  # (S,) why it has no value of its own, though the line may run through it
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
@@ -39,9 +40,9 @@ class SegmentQuality:
         return np.array([reason is None for reason in self.why])
 
     @property
-    def has_sure_ends(self) -> NDArray[np.bool_]:
+    def has_value(self) -> NDArray[np.bool_]:
         """(S,) segments whose own length is to be believed, if they are accepted."""
-        return np.array([reason is None for reason in self.unsure_end])
+        return np.array([reason is None for reason in self.no_value])
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def judge(
         ("forward and backward differ by", strays.forward_backward, config.max_forward_backward_mm),
         ("off the smooth curve by", rough, config.max_roughness_mm),
     ]
-    quality, why = [], []
-    for first, last in smoother.point_ranges:
+    quality, why, no_value = [], [], []
+    for (first, last), at_end in zip(smoother.point_ranges, end_confidence(tracks, smoother), strict=True):
         part = slice(first, last + 1)
         sure = float(np.median(np.nan_to_num(tracks[:, part, 2])))
         reason = f"confidence {sure:.2f}" if sure < config.min_beat_confidence else None
@@ -79,11 +80,15 @@ def judge(
                 reason = f"{words} {off_mm:.1f} mm" if math.isfinite(off_mm) else "points were lost"
         quality.append(sure * min(max(1.0 - 0.5 * worst, 0.0), 1.0))
         why.append(reason)
-    unsure = tuple(
-        f"confidence {sure:.2f} at one end" if sure < config.min_end_confidence else None
-        for sure in end_confidence(tracks, smoother)
-    )
-    return SegmentQuality(tuple(quality), tuple(why), unsure)
+        no_value.append(_doubt(sure, at_end, config))
+    return SegmentQuality(tuple(quality), tuple(why), tuple(no_value))
+
+
+def _doubt(sure: float, at_end: float, config: StrainConfig) -> str | None:
+    """Why a segment of this confidence has no value of its own, or None."""
+    if at_end < config.min_end_confidence:
+        return f"confidence {at_end:.2f} at one end"
+    return f"confidence {sure:.3f}: too little for a value of its own" if sure < config.min_value_confidence else None
 
 
 def end_confidence(tracks: FloatArray, smoother: ContourSmoother) -> tuple[float, ...]:

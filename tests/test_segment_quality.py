@@ -65,3 +65,23 @@ def test_two_segments_unsure_all_along_cost_the_beat() -> None:
     assert not found.accepted
     assert found.gls_percent is None
     assert found.why == "2 of 6 segments rejected"
+
+
+def test_a_segment_sure_enough_for_the_line_alone_has_no_value_of_its_own() -> None:
+    confidence = sure()
+    confidence[22:39] = 0.97
+    found = measured(confidence)
+    assert found.accepted
+    assert found.gls_percent == pytest.approx(-10.0, abs=0.2)
+    assert [k for k, value in enumerate(found.segments_percent) if value is None] == [2, 3]
+    assert found.segments_why[2] == "confidence 0.970: too little for a value of its own"
+    assert None not in measured(confidence, min_value_confidence=0.9).segments_percent
+
+
+def test_a_segment_unsure_at_end_systole_has_no_value_of_its_own() -> None:
+    followed = beat(sure())
+    followed.points[followed.es_index, 22:39, 2] = 0.85
+    found = settled(followed, None, CONTOUR, GEOMETRY, StrainConfig())
+    assert found.accepted
+    assert [k for k, value in enumerate(found.segments_percent) if value is None] == [2, 3]
+    assert found.segments_why[2] == "unsure at end-diastole or end-systole"
