@@ -39,7 +39,7 @@ def track(
     points: Annotated[Path, typer.Option(help="Points file: what to track, drawn on one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     model: Annotated[
-        str, typer.Option(help="specknet-s, block, a file, echotracker, pips, cotracker3.")
+        str, typer.Option(help="specknet-s, specknet-b, block, a file, echotracker, pips, cotracker3.")
     ] = "specknet-s",
     weights: Annotated[Path | None, typer.Option(help="Checkpoint of echotracker, ...; or a model file.")] = None,
     engine: Annotated[str, typer.Option(help="auto, tensorrt, torch, onnxruntime or openvino.")] = "auto",

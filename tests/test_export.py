@@ -195,7 +195,7 @@ def test_a_graph_of_another_opset_is_refused(exported: Path, tmp_path: Path) -> 
     ("options", "complaint"),
     [
         (["specknet-s", "--onnx-only", "--size", "100"], "must be a multiple of 8, for example 96"),
-        (["specknet-xl", "--onnx-only"], "shipped are: specknet-s"),
+        (["specknet-xl", "--onnx-only"], "shipped are: specknet-b, specknet-s"),
         (["specknet-s", "--onnx-only", "--verify", "nowhere.mp4"], r"nowhere.mp4: no such file"),
     ],
 )

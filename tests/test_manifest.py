@@ -104,7 +104,7 @@ def test_a_model_without_its_card_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_name_lists_the_known_ones() -> None:
-    with pytest.raises(EngineError, match=r"model specknet-xl: not shipped; known are specknet-s, block"):
+    with pytest.raises(EngineError, match=r"model specknet-xl: not shipped; known are specknet-b, specknet-s, block"):
         open_engine(ModelConfig(name="specknet-xl"))
 
 
