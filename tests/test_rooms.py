@@ -26,6 +26,8 @@ PURE_RT = (
     "contour",
     "wall_shape",
     "anchor",
+    "beat_measure",
+    "segment_quality",
 )
 ALLOWED = {
     "rt": ("specktrack.rt",),
