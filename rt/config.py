@@ -89,6 +89,7 @@ class MatchConfig(Section):
     lost_below: float = Field(default=0.1, ge=0, le=1)  # averaged confidence under which a point is lost
     still_share: float = Field(default=0.3, ge=0, lt=1)  # of the pattern that does not move, taken out
     identity_share: float = Field(default=0.5, ge=0, le=1)  # of the anchor weight; the rest is the latest diastasis'
+    steady: bool = True  # publish points where their surer neighbours have the wall; false: as they are followed
 
 
 class PhaseConfig(Section):

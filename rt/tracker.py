@@ -171,7 +171,7 @@ class PointTracker:
         taken_out = self._config.loop_rate * self._pending
         self._pending = self._pending - taken_out
         self.points = self.points + taken_out
-        self.steady = self._steadied() if fusion is not None else self.points
+        self.steady = self._steadied() if fusion is not None and self._config.steady else self.points
         self._is_relocalising = False
         self._trust += self._config.trust_rate * (self.confidence - self._trust)
         if fusion is not None:

@@ -211,3 +211,18 @@ def test_closing_the_loop_moves_no_point_that_is_where_it_was() -> None:
     tracker, features = started(specknet(), contour), specknet().encode(STILL)
     tracker.close_loop(features, tracker.points.copy(), STILL)
     assert np.hypot(*tracker.pending.T).max() < 0.05
+
+
+def test_published_points_go_by_their_neighbours_unless_the_settings_say_no_and_are_never_followed_on_from() -> None:
+    engine, images = specknet(), [shifted(PICTURE, 0.7 * k, 0.0) for k in range(6)]
+    published, followed = [], []
+    for config in (MatchConfig(), MatchConfig(steady=False)):
+        tracker = PointTracker(engine, config)
+        tracker.start(engine.encode(STILL), grid(), STILL)
+        for image in images:
+            tracker.update(engine.encode(image), image)
+        published.append(tracker.steady)
+        followed.append(tracker.points)
+    np.testing.assert_array_equal(followed[0], followed[1])
+    np.testing.assert_array_equal(published[1], followed[1])
+    assert 0.0 < np.abs(published[0] - followed[0]).max() < 1.0
