@@ -1,7 +1,8 @@
 """Beside the scanner: from a frame on the wire to trajectories and strain. In reading order.
 
-cli.py          rt-serve, rt-track; console.py (errors), config.py, settings.py (YAML)
-daemon.py       lifetime: sockets.py, ingest.py, wake.py, stream.py, control.py, publisher.py, warmup.py
+cli.py          rt-serve, rt-track; errors.py, console.py (how they are told), config.py, settings.py (YAML)
+daemon.py       lifetime: sockets.py, ingest.py, wake.py, stream.py, control.py, publisher.py, warmup.py; metrics.py,
+                recorder.py and recording.py (streams on disk), security.py and keys_cli.py (keys of the sockets)
 wire.py         messages: headers.py, packing.py; update.py (what is said of a frame and of a beat)
 session.py      one frame's journey; frame.py, geometry.py (the coordinate convention)
   drawn.py        points that a user drew, checked
@@ -18,6 +19,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
   tracker.py      points from frame to frame: motion.py (optical flow): dense_flow.py (the dense part of it),
                   lucas_kanade.py (each point by itself; lucas_kanade_kernel.py, compiled)
                   correlation.py (the matching head)
+                  measure.py (what a frame says), position.py (evidence to positions), fusion.py (how it is weighed),
+                  wall_shape.py (what neighbours say; points as they are published)
                   head_kernel.py, readout.py (head and reading, compiled), fast_math.py, halves.py (on two cores),
                   blas.py (linear algebra on one)
   same_phase.py   the frame that looks like the first one: where drift is taken out
@@ -31,7 +34,8 @@ session.py      one frame's journey; frame.py, geometry.py (the coordinate conve
                   (unsure points go by their neighbours), beat_measure.py (strain, times, layers),
                   segment_quality.py (what to believe)
 health.py       states of a stream; latency.py
-offline.py      the same session over a clip: track.py (rt-track), clip.py, points.py, track_config.py
+offline.py      the same session over a clip: track.py (rt-track), clip.py, dicom.py, points.py, track_config.py;
+                known_beat.py (a beat whose events were given)
   result_files.py strain.csv and beats.json: walls.py (names of segments), average.py (several beats)
   bullseye.py     the left ventricle from three views: bullseye_cli.py (rt-bullseye)
 overlay.py      pictures: overlay_panel.py, drawing.py, video_out.py, frame_index.py (numbers burnt into frames)

@@ -50,10 +50,10 @@ def measure(
     es = moments.es
     followed = np.isfinite(lengths[[0, es]]).all(axis=0)
     accepted = followed & ~unsure[[0, es]].any(axis=0) & judged.accepted
-    steady = ~_unsure_at_events(tracks[[0, es]], smoother, geometry, config)
+    sure_at_events = ~_unsure_at_events(tracks[[0, es]], smoother, geometry, config)
     reasons = tuple(
         reason or ((doubt or (None if sure else UNSURE)) if ok else UNSURE)
-        for reason, doubt, ok, sure in zip(judged.why, judged.no_value, accepted, steady, strict=True)
+        for reason, doubt, ok, sure in zip(judged.why, judged.no_value, accepted, sure_at_events, strict=True)
     )
     rejected = int(np.count_nonzero(~accepted))
     known = nothing(len(tracks), len(accepted), f"{rejected} of {len(accepted)} segments rejected")
@@ -61,7 +61,8 @@ def measure(
     if rejected > strain.allowed_rejections(len(accepted)):
         return known
     whole = 100.0 * (lengths[:, followed].sum(axis=1) / lengths[0, followed].sum() - 1.0)
-    each = np.where(accepted & judged.has_value & steady, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
+    has_value = accepted & judged.has_value & sure_at_events
+    each = np.where(has_value, strain.lagrangian_percent(lengths, lengths[0]), np.nan)
     known = _with_segments(_with_curve(known, whole, moments), each, moments)
     excursion = strain.annulus_mm(curves[0], curves[es]) if geometry.mm_per_px is not None else (math.nan, math.nan)
     return replace(

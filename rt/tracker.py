@@ -18,7 +18,7 @@ from specktrack.rt.geometry import FloatArray, is_known
 from specktrack.rt.measure import LAGS, Measured, Measurer, Neighbourhood, Sighting, aligned_frames
 from specktrack.rt.motion import PointFlow, Step, align
 from specktrack.rt.position import closeness, inside, share_near, soft_argmax
-from specktrack.rt.wall_shape import STEADY_UNITS, neighbours_say, put_back, steady
+from specktrack.rt.wall_shape import NEAR_WALL, neighbours_say, put_back, steady
 
 LOOP_REACH_UNITS = 4.0  # how far alignment may still move a point when the loop is closed
 LOOP_RESIDUAL = 20.0  # gray levels; patches that differ by more are not the same
@@ -67,7 +67,7 @@ class PointTracker:
         self.confidence = np.ones(len(points), np.float32)
         self._trust = self.confidence.copy()
         self.around = Neighbourhood.of(self.points, self._scale)
-        self._close = closeness(self.points, STEADY_UNITS * self._scale)
+        self._close = closeness(self.points, NEAR_WALL.reach * self._scale)
         self._identity = self._measurer.sighting(features, image, self.points, self.around)
         self._pending = np.zeros_like(self.points)
         if self._engine.fusion is not None:

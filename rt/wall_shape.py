@@ -5,39 +5,41 @@ of a point is poor (a shadow, haze that stands still, a drop-out) its own flow i
 moves on smoothly. Twin for training: training/fusion.py.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from specktrack.rt.fast_math import FAST
 from specktrack.rt.geometry import FloatArray
 
-STIFFNESS = 0.3  # how strongly slopes are held at nothing: with few neighbours the fit is their mean
-REACH_SCALE = 28.0  # units; distances are told in this
+
+class Wall(NamedTuple):
+    """What is fitted around a point; with few neighbours a stiff fit is their mean."""
+
+    reach: float  # units: distances are told in this
+    stiffness: float  # how strongly slopes over that distance are held at nothing
+
+
+FAR_WALL = Wall(28.0, 0.3)  # asked while following
+NEAR_WALL = Wall(12.0, 0.1)  # published points are drawn to it
 AGREEMENT = 0.3  # units: flows that differ by less are equally good
 DOUBT = 0.05  # what even a point that is not sure at all may say
 UNSURE = 0.5  # a point less sure than this may be put back where the wall has it
 LEAST_SUPPORT = 0.5  # sum of sure neighbours, each by its closeness, that a wall needs to have a say
-STEADY_UNITS, STEADY_STIFFNESS = 12.0, 0.1  # reach and stiffness of the wall that published points are drawn to
-STEADY_POWER = 8  # of confidence, as a share of the surest point's, by which a point counts there
+STEADY_POWER = 8  # of confidence, as a share of the surest point's, by which a point counts in what is published
 LEVEL = 1e-4  # keeps the equations solvable where no neighbour counts
 
 
-def local_fit(
-    points: FloatArray,
-    values: FloatArray,
-    weight: FloatArray,
-    reach: float = REACH_SCALE,
-    stiffness: float = STIFFNESS,
-) -> FloatArray:
+def local_fit(points: FloatArray, values: FloatArray, weight: FloatArray, wall: Wall = FAR_WALL) -> FloatArray:
     """Values (N, 2) at points (N, 2) by affine maps fitted around each point; weight (N, N), row: the fit's centre.
 
-    stiffness  how strongly slopes over a distance of `reach` are held at nothing
     A point without any neighbour of weight keeps its own value.
     """
     fitted = np.empty(values.shape, np.float32)
-    x, y = np.ascontiguousarray(points.T) / np.float32(reach)
+    x, y = np.ascontiguousarray(points.T) / np.float32(wall.reach)
     u, v = np.ascontiguousarray(values.T)
-    _fit(x, y, u, v, weight, stiffness, fitted)
+    _fit(x, y, u, v, weight, wall.stiffness, fitted)
     return fitted
 
 
@@ -75,19 +77,13 @@ def _fit(
         out[i, 1] = v[i] + (v0 - p * vx - q * vy) / level
 
 
-def local_fit_numpy(
-    points: FloatArray,
-    values: FloatArray,
-    weight: FloatArray,
-    reach: float = REACH_SCALE,
-    stiffness: float = STIFFNESS,
-) -> FloatArray:
+def local_fit_numpy(points: FloatArray, values: FloatArray, weight: FloatArray, wall: Wall = FAR_WALL) -> FloatArray:
     """The plain twin of `local_fit`."""
-    x = (points[None] - points[:, None]) / reach  # (N, N, 2) from the centre
+    x = (points[None] - points[:, None]) / wall.reach  # (N, N, 2) from the centre
     basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)  # (N, N, 3)
     weighted = weight[..., None] * basis
     normal = np.swapaxes(weighted, 1, 2) @ basis
-    normal += np.diag([LEVEL, stiffness, stiffness]).astype(np.float32)
+    normal += np.diag([LEVEL, wall.stiffness, wall.stiffness]).astype(np.float32)
     right = np.swapaxes(weighted, 1, 2) @ (values[None] - values[:, None])
     return np.asarray(values + np.linalg.solve(normal, right)[:, 0], np.float32)
 
@@ -96,7 +92,7 @@ def steady(start: FloatArray, found: FloatArray, sure: FloatArray, close: FloatA
     """Positions (N, 2) as they are best told to others: each drawn to where its surer neighbours have the wall.
 
     start  (N, 2) where the points were set, units; found (N, 2) where they were followed to; sure (N,) 0..1
-    close  (N, N) from position.closeness, STEADY_UNITS
+    close  (N, N) from position.closeness, reach of NEAR_WALL
     The surest point goes half by its neighbours, one that is not sure at all wholly. Not to be followed on from: the
     local motion that sure neighbours do not show would be lost frame by frame.
     """
@@ -104,7 +100,7 @@ def steady(start: FloatArray, found: FloatArray, sure: FloatArray, close: FloatA
     moved = np.where(known[:, None], found - start, np.float32(0.0))
     surest = max(float((sure * known).max(initial=0.0)), 1e-6)
     weight = known * (sure / np.float32(surest)) ** STEADY_POWER
-    by_wall = local_fit(np.nan_to_num(start), moved, close * weight[None], STEADY_UNITS, STEADY_STIFFNESS)
+    by_wall = local_fit(np.nan_to_num(start), moved, close * weight[None], NEAR_WALL)
     share = 1.0 / (1.0 + weight)
     return np.where(known[:, None], found + share[:, None] * (by_wall - moved), found).astype(np.float32)
 
@@ -131,10 +127,12 @@ def put_back(start: FloatArray, found: FloatArray, sure: FloatArray, far: FloatA
 
 def _slope_at(start: FloatArray, moved: FloatArray, mean: FloatArray, weight: FloatArray) -> FloatArray:
     """What the affine fit around each point adds to the mean of its neighbours, at the point itself."""
-    x = (start[None] - start[:, None]) / REACH_SCALE
+    x = (start[None] - start[:, None]) / FAR_WALL.reach
     basis = np.concatenate((np.ones_like(x[..., :1]), x), -1)
     weighted = weight[..., None] * basis
-    normal = np.swapaxes(weighted, 1, 2) @ basis + np.diag([1e-4, STIFFNESS, STIFFNESS]).astype(np.float32)
+    normal = np.swapaxes(weighted, 1, 2) @ basis + np.diag([LEVEL, FAR_WALL.stiffness, FAR_WALL.stiffness]).astype(
+        np.float32
+    )
     right = np.swapaxes(weighted, 1, 2) @ (moved[None] - mean[:, None])
     return np.asarray(np.linalg.solve(normal, right)[:, 0], np.float32)
 

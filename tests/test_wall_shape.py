@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from specktrack.rt.position import closeness
-from specktrack.rt.wall_shape import STEADY_UNITS, local_fit, local_fit_numpy, steady
+from specktrack.rt.wall_shape import FAR_WALL, NEAR_WALL, Wall, local_fit, local_fit_numpy, steady
 
 
 def ventricle() -> np.ndarray:
@@ -18,7 +18,7 @@ def length(line: np.ndarray) -> float:
 
 
 def published(start: np.ndarray, found: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    return steady(start, found.astype(np.float32), sure.astype(np.float32), closeness(start, STEADY_UNITS))
+    return steady(start, found.astype(np.float32), sure.astype(np.float32), closeness(start, NEAR_WALL.reach))
 
 
 @pytest.mark.parametrize("factor", [0.75, 0.9, 1.1])
@@ -48,10 +48,10 @@ def test_a_point_alone_or_lost_is_published_as_it_is() -> None:
     assert published(start[:0], found[:0], np.zeros(0)).shape == (0, 2)
 
 
-@pytest.mark.parametrize(("reach", "stiffness"), [(28.0, 0.3), (12.0, 0.1)])
-def test_the_kernel_of_the_local_fit_and_its_twin_agree(reach: float, stiffness: float) -> None:
+@pytest.mark.parametrize("wall", [FAR_WALL, NEAR_WALL])
+def test_the_kernel_of_the_local_fit_and_its_twin_agree(wall: Wall) -> None:
     rng = np.random.default_rng(0)
     points, values = ventricle(), rng.normal(size=(61, 2)).astype(np.float32)
-    weight = closeness(points, reach) * rng.uniform(0.0, 1.0, 61).astype(np.float32)
-    fitted = local_fit(points, values, weight, reach, stiffness)
-    np.testing.assert_allclose(fitted, local_fit_numpy(points, values, weight, reach, stiffness), atol=2e-4)
+    weight = closeness(points, wall.reach) * rng.uniform(0.0, 1.0, 61).astype(np.float32)
+    fitted = local_fit(points, values, weight, wall)
+    np.testing.assert_allclose(fitted, local_fit_numpy(points, values, weight, wall), atol=2e-4)

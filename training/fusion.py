@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from specktrack.rt.fusion import LARGEST_CORRECTION, N_VECTORS, OLDEST, PAIRS, SHAPES, STATE, UNIT_PX, steady_weights
 from specktrack.rt.geometry import FloatArray
 from specktrack.rt.measure import FAR_UNITS, FOLLOWS_POINT
-from specktrack.rt.wall_shape import AGREEMENT, DOUBT, REACH_SCALE, STIFFNESS
+from specktrack.rt.wall_shape import AGREEMENT, DOUBT, FAR_WALL, LEVEL
 
 EPSILON = 1e-6  # under square roots, whose slope at zero is infinite
 
@@ -141,10 +141,10 @@ def _neighbours_say(start: Tensor, step: Tensor, half: Tensor, moved: Tensor, su
 
 def _local_fit(points: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """rt.wall_shape.local_fit for a batch: (B, N, 2)."""
-    x = (points[:, None] - points[:, :, None]) / REACH_SCALE
+    x = (points[:, None] - points[:, :, None]) / FAR_WALL.reach
     basis = torch.cat((torch.ones_like(x[..., :1]), x), -1)
     weighted = (weight[..., None] * basis).transpose(2, 3)
-    stiff = torch.diag(torch.tensor([1e-4, STIFFNESS, STIFFNESS], device=points.device))
+    stiff = torch.diag(torch.tensor([LEVEL, FAR_WALL.stiffness, FAR_WALL.stiffness], device=points.device))
     found = torch.linalg.solve(weighted @ basis + stiff, weighted @ (values[:, None] - values[:, :, None]))
     return values + found[:, :, 0]
 
